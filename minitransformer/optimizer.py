@@ -1,0 +1,231 @@
+"""The optimizer: which way to step, how far at each step of training, and never too far at once."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from minitransformer import kernels
+from minitransformer.errors import InputError
+
+
+@kernels.with_fused_twin
+def adamw_update(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first_moments: Sequence[Tensor],
+    second_moments: Sequence[Tensor],
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """Move the parameters, and both running means, by one step. In place: this is what an optimizer is for.
+
+    Equation eq:adamw:
+        θ ← θ − lr · λ · θ
+        m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g²
+        θ ← θ − lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + eps)
+
+    The decay λ acts on the parameter itself, not through the gradient, where v would divide it away. The division by
+    1 − βᵗ removes the pull of the zeros that both means start from.
+
+    Source: Loshchilov and Hutter 2019, Algorithm 2, with the schedule inside lr; Kingma and Ba 2015, Algorithm 1.
+    """
+    beta_1, beta_2 = betas
+    for parameter, gradient, first_moment, second_moment in zip(
+        parameters, gradients, first_moments, second_moments, strict=True
+    ):
+        parameter.mul_(1 - lr * weight_decay)
+        first_moment.mul_(beta_1).add_(gradient, alpha=1 - beta_1)
+        second_moment.mul_(beta_2).add_(gradient.square(), alpha=1 - beta_2)
+        corrected_first = first_moment / (1 - beta_1**step)
+        corrected_second = second_moment / (1 - beta_2**step)
+        parameter.sub_(lr * corrected_first / (corrected_second.sqrt() + eps))
+
+
+class AdamW(torch.optim.Optimizer):
+    """Adam with decoupled weight decay: eq:adamw for each parameter.
+
+    Source: Loshchilov and Hutter 2019, Algorithm 2.
+
+    Raises: InputError for a negative rate or decay, or betas outside [0, 1).
+
+    >>> parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = AdamW([parameter], lr=0.5, weight_decay=0.0)
+    >>> parameter.grad = torch.tensor([3.0])
+    >>> optimizer.step()
+    >>> round(parameter.item(), 4)
+    0.5
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        if lr < 0 or eps < 0 or weight_decay < 0:
+            raise InputError(f"lr={lr}, eps={eps} and weight_decay={weight_decay} must not be negative")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise InputError(f"betas={betas} must lie in [0, 1); (0.9, 0.999) is usual")
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Move every parameter that has a gradient by one step."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self.update_group(group)
+        return loss
+
+    def update_group(self, group: dict[str, Any]) -> None:
+        """Apply eq:adamw to the parameters of one group that have come equally far."""
+        by_step: dict[int, list[Tensor]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                by_step.setdefault(self.count_step(parameter), []).append(parameter)
+        for step, parameters in by_step.items():
+            adamw_update(
+                parameters,
+                [parameter.grad for parameter in parameters],  # type: ignore[misc] # chosen for having one
+                [self.state[parameter]["first_moment"] for parameter in parameters],
+                [self.state[parameter]["second_moment"] for parameter in parameters],
+                step,
+                group["lr"],
+                group["betas"],
+                group["eps"],
+                group["weight_decay"],
+            )
+
+    def count_step(self, parameter: Tensor) -> int:
+        """The number of this step for the parameter; its means begin at zero with the first."""
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["first_moment"] = torch.zeros_like(parameter)
+            state["second_moment"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        return int(state["step"])
+
+
+def linear_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The share of the peak rate: up in a straight line, then down in a straight line to zero.
+
+    Equation eq:linear-warmup:
+        rate(s) = s / w for s < w, else max(0, (T − s) / (T − w))
+
+    Source: Devlin et al. 2019, §A.2.
+
+    Raises: InputError unless 0 ≤ warmup_steps ≤ total_steps.
+
+    >>> [linear_warmup(step, warmup_steps=2, total_steps=6) for step in (0, 1, 2, 4, 6)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    require_schedule(warmup_steps, total_steps)
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
+
+
+def cosine_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The share of the peak rate: up in a straight line, then down along half a cosine to zero.
+
+    Equation eq:cosine-warmup:
+        rate(s) = s / w for s < w, else ½ (1 + cos(π (s − w) / (T − w))), and 0 from T on
+
+    Source: Loshchilov and Hutter 2017, §3, Eq. 5, without restarts; the warm-up as in eq:linear-warmup.
+
+    Raises: InputError unless 0 ≤ warmup_steps ≤ total_steps.
+
+    >>> [round(cosine_warmup(step, warmup_steps=2, total_steps=6), 3) for step in (0, 1, 2, 4, 6)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    require_schedule(warmup_steps, total_steps)
+    if step < warmup_steps:
+        return step / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def inverse_square_root_warmup(step: int, warmup_steps: int) -> float:
+    """The share of the peak rate: up in a straight line, then down with one over the root of the step.
+
+    Equation eq:inverse-square-root-warmup:
+        rate(s) = min(s / w, √(w / s))
+
+    Source: Vaswani et al. 2017, §5.3, Eq. 3, divided by its peak, 1 / √(d_model · w).
+
+    Raises: InputError unless warmup_steps is at least 1.
+
+    >>> [inverse_square_root_warmup(step, warmup_steps=4) for step in (0, 2, 4, 16)]
+    [0.0, 0.5, 1.0, 0.5]
+    """
+    if warmup_steps < 1:
+        raise InputError(f"warmup_steps={warmup_steps} must be at least 1: the rate falls from its end on")
+    if step == 0:
+        return 0.0
+    return min(step / warmup_steps, math.sqrt(warmup_steps / step))
+
+
+@kernels.with_fused_twin
+def global_norm(gradients: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, ""]:
+    """The length of all gradients taken as one vector.
+
+    Equation eq:global-norm:
+        ‖g‖ = √(Σₚ Σᵢ gₚᵢ²)
+
+    Source: Pascanu et al. 2013, §3.2.
+
+    >>> global_norm([torch.tensor([3.0]), torch.tensor([4.0])]).item()
+    5.0
+    """
+    return torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+
+
+def clip_global_norm(gradients: Sequence[Float[Tensor, "..."]], max_norm: float) -> list[Float[Tensor, "..."]]:
+    """Shorten the gradients together, so that their direction stays.
+
+    Equation eq:clip-global-norm:
+        gₚ ← gₚ · max_norm / max(‖g‖, max_norm)
+
+    Clipping each parameter alone would turn the step towards the parameters with small gradients.
+
+    Source: Pascanu et al. 2013, §3.2, Algorithm 1.
+
+    Raises: InputError unless max_norm is positive.
+
+    >>> [gradient.tolist() for gradient in clip_global_norm([torch.tensor([3.0]), torch.tensor([4.0])], max_norm=1.0)]
+    [[0.6000000238418579], [0.800000011920929]]
+    """
+    if not max_norm > 0:
+        raise InputError(f"max_norm={max_norm} must be positive; leave clipping out to allow any norm")
+    share = max_norm / global_norm(gradients).clamp(min=max_norm)
+    return [gradient * share for gradient in gradients]
+
+
+def require_schedule(warmup_steps: int, total_steps: int) -> None:
+    """Refuse a warm-up longer than the training.
+
+    Raises: InputError naming both.
+
+    >>> require_schedule(warmup_steps=5, total_steps=3)
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: warmup_steps=5 must lie from 0 to total_steps=3
+    """
+    if not 0 <= warmup_steps <= total_steps:
+        raise InputError(f"warmup_steps={warmup_steps} must lie from 0 to total_steps={total_steps}")
