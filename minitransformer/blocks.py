@@ -33,11 +33,11 @@ class PostNorm(nn.Module):
         self.norm = norm
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "B L D"], sublayer: Sublayer) -> Float[Tensor, "B L D"]:
+    def forward(self, x: Float[Tensor, "... D"], sublayer: Sublayer) -> Float[Tensor, "... D"]:
         """Apply eq:post-norm."""
         return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
 
-    def sublayer_input(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+    def sublayer_input(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
         """What the sublayer is given."""
         return x
 
@@ -67,11 +67,11 @@ class PreNorm(nn.Module):
         self.norm = norm
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "B L D"], sublayer: Sublayer) -> Float[Tensor, "B L D"]:
+    def forward(self, x: Float[Tensor, "... D"], sublayer: Sublayer) -> Float[Tensor, "... D"]:
         """Apply eq:pre-norm."""
         return x + self.dropout(sublayer(self.norm(x)))  # type: ignore[no-any-return]
 
-    def sublayer_input(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+    def sublayer_input(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
         """What the sublayer is given."""
         return self.norm(x)  # type: ignore[no-any-return]
 

@@ -1,0 +1,1 @@
+"""Families: which parts, in which order."""

@@ -1,0 +1,283 @@
+"""Models kept in Hugging Face's folder layout: `config.json` and `model.safetensors`, and one name map per family."""
+
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from minitransformer import files
+from minitransformer.errors import InputError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+logger = logging.getLogger(__name__)
+
+BERT_NAMES = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.position": "embeddings.position_embeddings",
+    "embeddings.segment": "embeddings.token_type_embeddings",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "encoder.blocks.{i}.attention.query": "encoder.layer.{i}.attention.self.query",
+    "encoder.blocks.{i}.attention.key": "encoder.layer.{i}.attention.self.key",
+    "encoder.blocks.{i}.attention.value": "encoder.layer.{i}.attention.self.value",
+    "encoder.blocks.{i}.attention.output": "encoder.layer.{i}.attention.output.dense",
+    "encoder.blocks.{i}.attention_residual.norm": "encoder.layer.{i}.attention.output.LayerNorm",
+    "encoder.blocks.{i}.feed_forward.inner": "encoder.layer.{i}.intermediate.dense",
+    "encoder.blocks.{i}.feed_forward.outer": "encoder.layer.{i}.output.dense",
+    "encoder.blocks.{i}.feed_forward_residual.norm": "encoder.layer.{i}.output.LayerNorm",
+    "pooler.dense": "pooler.dense",
+    "masked_word.dense": "cls.predictions.transform.dense",
+    "masked_word.norm": "cls.predictions.transform.LayerNorm",
+    "masked_word.decoder": "cls.predictions.decoder",
+    "next_sentence.dense": "cls.seq_relationship",
+    "classifier.dense": "classifier",
+    "answer_span.dense": "qa_outputs",
+}
+"""Our modules and BERT's of the same meaning; `{i}` is the number of the block."""
+
+
+@dataclass
+class PretrainedConfig(ABC):
+    """What a folder's `config.json` tells: enough to build the model again."""
+
+    model_type: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read the entries that the family knows."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entries of `config.json`."""
+        return {"model_type": self.model_type, **asdict(self)}
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **overrides: Any) -> Self:
+        """Read `config.json` from a folder; `overrides` replace single entries.
+
+        Raises: InputError if the folder or the file is missing, or describes another family.
+        """
+        content = files.read_json(require_folder(folder) / CONFIG_FILE)
+        found = content.get("model_type", cls.model_type)
+        if found != cls.model_type:
+            raise InputError(
+                f"{Path(folder) / CONFIG_FILE} says model_type={found!r}, but {cls.__name__} reads {cls.model_type!r}"
+            )
+        return cls.from_dict({**content, **overrides})
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` into a folder."""
+        files.write_json(Path(folder) / CONFIG_FILE, self.to_dict())
+
+
+class PretrainedModel(nn.Module):
+    """A model that can be kept in a folder and taken from one, by us or by `transformers`."""
+
+    config_class: ClassVar[type[PretrainedConfig]]
+    base_prefix: ClassVar[str]
+    names: ClassVar[Mapping[str, str]]
+    new_if_missing: ClassVar[tuple[str, ...]]
+    """The beginnings of the names of parts that a task adds: they start anew where a file does not have them."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def __call__(self, *args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
+        """Run the model; `return_dict=False` gives a plain tuple of what is there."""
+        output = super().__call__(*args, **kwargs)
+        return output if return_dict else output.to_tuple()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def num_parameters(self) -> int:
+        """How many numbers are learned; a tied table counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def initialise(self, deviation: float) -> None:
+        """Draw all matrices from N(0, deviation²), set biases to 0 and gains to 1.
+
+        Source: Devlin et al. 2018, published code (`initializer_range`), which truncates the normal at two deviations;
+        Hugging Face's and this one do not.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=deviation)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                with torch.no_grad():
+                    module.weight[module.padding_idx] = 0.0
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **config_overrides: Any) -> Self:
+        """Build the model that a folder describes, with the folder's parameters, ready to evaluate.
+
+        The parts that a task adds, and that the file does not have, start anew, and a warning names them.
+
+        Raises: InputError naming the folder, file or tensor if one is missing, has a wrong shape, or is damaged.
+        """
+        config = cls.config_class.from_pretrained(folder, **config_overrides)
+        model = cls(config)
+        weights_file = require_weights(Path(folder))
+        model.take_parameters(read_tensors(weights_file), weights_file)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into a folder, whole or not at all.
+
+        A tied table is written once.
+
+        Raises: InputError if the folder cannot be written to.
+        """
+        folder = Path(folder)
+        config = {**self.config.to_dict(), "architectures": [type(self).__name__], "dtype": "float32"}
+        tensors = {
+            self.name_on_disk(name): tensor.detach().contiguous()
+            for name, tensor in self.state_dict().items()
+            if name not in self.tied_names()
+        }
+        with files.replacing(folder / WEIGHTS_FILE) as weights, files.replacing(folder / CONFIG_FILE) as description:
+            save_file(tensors, weights, metadata={"format": "pt"})
+            description.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def tied_names(self) -> Mapping[str, str]:
+        """Each parameter that is another one under a second name, and that other one."""
+        first_names: dict[int, str] = {}
+        tied = {}
+        for name, parameter in self.named_parameters(remove_duplicate=False):
+            first = first_names.setdefault(id(parameter), name)
+            if first != name:
+                tied[name] = first
+        return tied
+
+    def untie(self, name: str) -> None:
+        """Give a tied parameter values of its own, because the file has two different tables."""
+        module_name, leaf = name.rsplit(".", 1)
+        module = self.get_submodule(module_name)
+        setattr(module, leaf, nn.Parameter(getattr(module, leaf).detach().clone()))
+        self.config.tie_word_embeddings = False
+
+    def name_on_disk(self, name: str) -> str:
+        """The name by which a file knows one of our parameters."""
+        prefix = f"{self.base_prefix}." if name.startswith(f"{self.base_prefix}.") else ""
+        module, leaf = name.removeprefix(prefix).rsplit(".", 1)
+        number = next((part for part in module.split(".") if part.isdigit()), "")
+        template = module.replace(f".{number}.", ".{i}.") if number else module
+        return f"{prefix}{self.names[template].replace('{i}', number)}.{'weight' if leaf == 'gain' else leaf}"
+
+    def take_parameters(self, tensors: Mapping[str, Tensor], source: Path) -> None:
+        """Copy a file's tensors into the model.
+
+        Raises: InputError for an encoder tensor that is missing, a wrong shape, and a block the model has no place for.
+        """
+        found = {self.without_prefix(modern_name(name)): tensor for name, tensor in tensors.items()}
+        wanted = {name: self.without_prefix(self.name_on_disk(name)) for name in self.state_dict()}
+        self.refuse_blocks_without_place(set(found) - set(wanted.values()), source)
+        for name, first in self.tied_names().items():
+            if wanted[name] in found and not torch.equal(found[wanted[name]], found[wanted[first]]):
+                self.untie(name)
+        new = []
+        for name in self.state_dict().keys() - self.tied_names().keys():
+            if wanted[name] in found:
+                copy_tensor(found[wanted[name]], self.get_parameter(name), wanted[name], source)
+            elif wanted[name].startswith(self.new_if_missing):
+                new.append(name)
+            else:
+                raise InputError(
+                    f"{source} has no tensor {self.name_on_disk(name)!r}; is it whole, and of this family?"
+                )
+        if new:
+            logger.warning(
+                "%s does not hold %s: trained anew, or the answers mean nothing", source, ", ".join(sorted(new))
+            )
+
+    def without_prefix(self, name: str) -> str:
+        """The name without the family's prefix, which files of the bare encoder lack."""
+        return name.removeprefix(f"{self.base_prefix}.")
+
+    def refuse_blocks_without_place(self, surplus: set[str], source: Path) -> None:
+        """Refuse a file with more blocks than the configuration: the model would not be the file's."""
+        roots = {theirs.split(".{i}.")[0] + "." for theirs in self.names.values() if "{i}" in theirs}
+        for name in sorted(surplus):
+            if name.startswith(tuple(roots)):
+                raise InputError(
+                    f"{source} holds {name!r}, for which {CONFIG_FILE} has no place; does num_hidden_layers fit?"
+                )
+
+
+def modern_name(name: str) -> str:
+    """A tensor's name in today's spelling: files born in TensorFlow say gamma and beta.
+
+    >>> modern_name("bert.embeddings.LayerNorm.gamma"), modern_name("cls.predictions.bias")
+    ('bert.embeddings.LayerNorm.weight', 'cls.predictions.decoder.bias')
+    """
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        if name.endswith(old):
+            name = name.removesuffix(old) + new
+    return "cls.predictions.decoder.bias" if name == "cls.predictions.bias" else name
+
+
+def copy_tensor(found: Tensor, parameter: Tensor, name: str, source: Path) -> None:
+    """Copy one tensor into its parameter.
+
+    Raises: InputError naming both shapes where they differ.
+    """
+    if found.shape != parameter.shape:
+        raise InputError(
+            f"{source} holds {name!r} of shape {tuple(found.shape)}, but {CONFIG_FILE} asks for "
+            f"{tuple(parameter.shape)}; use the config.json that was saved with it"
+        )
+    with torch.no_grad():
+        parameter.copy_(found)
+
+
+def require_folder(folder: str | Path) -> Path:
+    """Refuse a model folder that is not there.
+
+    Raises: InputError saying what a model folder holds.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"there is no folder {path}; give a local folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    return path
+
+
+def require_weights(folder: Path) -> Path:
+    """Find the parameters in a folder.
+
+    Raises: InputError if they are not there, or only as a pickle.
+    """
+    path = folder / WEIGHTS_FILE
+    if path.is_file():
+        return path
+    if (folder / "pytorch_model.bin").exists():
+        raise InputError(
+            f"{folder} holds pytorch_model.bin, a pickle, which can run code when opened; "
+            f"save it again with transformers' save_pretrained to get {WEIGHTS_FILE}"
+        )
+    raise InputError(f"{folder} holds no {WEIGHTS_FILE}; is this the folder that save_pretrained wrote?")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises: InputError if the file is truncated or damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged or truncated ({error}); copy or save it again") from error
