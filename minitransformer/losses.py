@@ -1,6 +1,6 @@
 """Losses: how surprised the model is by the truth, in nats."""
 
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, Num
@@ -10,8 +10,25 @@ from minitransformer import kernels
 from minitransformer.attention import log_softmax
 from minitransformer.errors import InputError
 
-Reduction = Literal["mean", "sum", "none"]
 IGNORED = -100
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """A sum of surprises and how many they are, so that parts of a batch can be put together to the whole."""
+
+    total: Float[Tensor, ""]
+    count: int
+
+    @property
+    def mean(self) -> Float[Tensor, ""]:
+        """The surprise at one.
+
+        Raises: InputError for a mean over nothing.
+        """
+        if not self.count:
+            raise InputError("no label counts, so the mean loss is over nothing; give at least one label")
+        return self.total / self.count
 
 
 @kernels.with_fused_twin
@@ -38,7 +55,7 @@ def cross_entropy(
     target: Int[Tensor, "..."],
     ignore_index: int = IGNORED,
     label_smoothing: float = 0.0,
-    reduction: Reduction = "mean",
+    reduction: str = "mean",
 ) -> Float[Tensor, "..."]:
     """The surprise at the targets that count.
 

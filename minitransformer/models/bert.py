@@ -14,6 +14,7 @@ from minitransformer.errors import InputError
 from minitransformer.heads import ClassificationHead, MaskedWordHead, NextSentenceHead, Pooler
 from minitransformer.losses import (
     IGNORED,
+    LossPart,
     binary_cross_entropy,
     cross_entropy,
     masked_lm_loss,
@@ -32,7 +33,7 @@ from minitransformer.models.outputs import (
     TokenClassifierOutput,
 )
 from minitransformer.norm import LayerNorm
-from minitransformer.pretrained import BERT_NAMES, PretrainedModel
+from minitransformer.pretrained import BERT_NAMES, BERT_SYNONYMS, PretrainedModel
 from minitransformer.visibility import padding
 
 
@@ -42,6 +43,7 @@ class BertPreTrainedModel(PretrainedModel):
     config_class = BertConfig
     base_prefix = "bert"
     names = BERT_NAMES
+    synonyms = BERT_SYNONYMS
     new_if_missing = ("pooler.", "cls.", "classifier.", "qa_outputs.")
 
     config: BertConfig
@@ -161,13 +163,13 @@ class BertForPreTraining(BertPreTrainedModel):
 
     def training_losses(
         self, labels: Int[Tensor, "B L"], next_sentence_label: Int[Tensor, " B"], **inputs: Any
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, LossPart]:
         """The parts of the loss, with words scored only where one is to be predicted."""
         read = self.bert(**inputs)
-        predicted = labels != IGNORED
+        follows = self.next_sentence(read.pooler_output)
         return {
-            "masked_lm_loss": masked_lm_loss(self.masked_word(read.last_hidden_state[predicted]), labels[predicted]),
-            "next_sentence_loss": next_sentence_loss(self.next_sentence(read.pooler_output), next_sentence_label),
+            "masked_lm_loss": predicted_words_loss(self.masked_word, read.last_hidden_state, labels),
+            "next_sentence_loss": LossPart(cross_entropy(follows, next_sentence_label, reduction="sum"), len(follows)),
         }
 
 
@@ -199,11 +201,10 @@ class BertForMaskedLM(BertPreTrainedModel):
         loss = None if labels is None else masked_lm_loss(words, labels)
         return MaskedLMOutput(loss, words, read.hidden_states, read.attentions)
 
-    def training_losses(self, labels: Int[Tensor, "B L"], **inputs: Any) -> dict[str, Tensor]:
+    def training_losses(self, labels: Int[Tensor, "B L"], **inputs: Any) -> dict[str, LossPart]:
         """The loss, with words scored only where one is to be predicted."""
         hidden_BLD = self.bert(**inputs).last_hidden_state
-        predicted = labels != IGNORED
-        return {"masked_lm_loss": masked_lm_loss(self.masked_word(hidden_BLD[predicted]), labels[predicted])}
+        return {"masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BLD, labels)}
 
 
 class BertForNextSentencePrediction(BertPreTrainedModel):
@@ -289,6 +290,16 @@ def regression_loss(logits: Float[Tensor, "B N"], labels: Num[Tensor, "B *N"]) -
     return mean_squared_error(logits, labels.reshape(logits.shape).to(logits.dtype))
 
 
+def single_label_loss(logits: Float[Tensor, "B N"], labels: Int[Tensor, "B *one"]) -> Float[Tensor, ""]:
+    """The surprise at the class of each example."""
+    if labels.numel() != len(logits):
+        raise InputError(
+            f"labels have shape {tuple(labels.shape)}, but there are {len(logits)} examples; give one whole number for "
+            "each, or fractional labels (1.0 and 0.0) where several classes can be right at once"
+        )
+    return cross_entropy(logits, labels.reshape(-1))
+
+
 def multi_label_loss(logits: Float[Tensor, "B N"], labels: Num[Tensor, "B N"]) -> Float[Tensor, ""]:
     """The surprise at each class's own yes or no."""
     require_label_shape(labels, logits)
@@ -308,7 +319,7 @@ def require_label_shape(labels: Tensor, logits: Tensor) -> None:
 
 PROBLEM_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "regression": regression_loss,
-    "single_label_classification": cross_entropy,
+    "single_label_classification": single_label_loss,
     "multi_label_classification": multi_label_loss,
 }
 
@@ -423,6 +434,13 @@ def masked_word_head(config: BertConfig, bert: BertModel) -> MaskedWordHead:
         activation=ACTIVATIONS[config.hidden_act],
         norm=partial(LayerNorm, eps=config.layer_norm_eps),
     )
+
+
+def predicted_words_loss(head: MaskedWordHead, hidden: Float[Tensor, "B L D"], labels: Int[Tensor, "B L"]) -> LossPart:
+    """The surprise at the words to be predicted; the other positions are not even scored."""
+    predicted = labels != IGNORED
+    loss = cross_entropy(head(hidden[predicted]), labels[predicted], reduction="sum")
+    return LossPart(loss, int(predicted.sum()))
 
 
 def classification_head(config: BertConfig, n_classes: int) -> ClassificationHead:

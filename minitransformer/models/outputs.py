@@ -1,5 +1,6 @@
 """What models return: named results that can also be counted, as users of Hugging Face's interface expect."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,9 +11,12 @@ from torch import Tensor
 class ModelOutput:
     """Results by name; by number and by `keys()` only those that are not None.
 
-    >>> output = MaskedLMOutput(logits="scores")
+    >>> import torch
+    >>> output = MaskedLMOutput(logits=torch.tensor([3.0]))
     >>> output[0], output["logits"], output.logits, output.loss
-    ('scores', 'scores', 'scores', None)
+    (tensor([3.]), tensor([3.]), tensor([3.]), None)
+    >>> list(output)
+    ['logits']
     """
 
     def keys(self) -> tuple[str, ...]:
@@ -37,6 +41,9 @@ class ModelOutput:
         if key not in self.keys():
             raise KeyError(key)
         return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
 
     def __contains__(self, name: object) -> bool:
         return name in self.keys()
