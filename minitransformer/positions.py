@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from minitransformer.errors import InputError
 
@@ -29,17 +29,3 @@ def sinusoids(length: int, d_model: int) -> Float[Tensor, "L D"]:
     position = torch.arange(length, dtype=torch.float64)[:, None]
     angle_LD = position / 10_000 ** (pair / d_model)
     return torch.where(column % 2 == 0, angle_LD.sin(), angle_LD.cos()).to(torch.get_default_dtype())
-
-
-def start_from_sinusoids(embedding: nn.Embedding, scale: float) -> None:
-    """Begin a learned table of positions at scaled sinusoids; training may change them.
-
-    Positions drawn at random carry no order, and a small model takes thousands of steps to find one.
-
-    >>> table = nn.Embedding(3, 4)
-    >>> start_from_sinusoids(table, scale=0.5)
-    >>> table.weight[0].tolist()
-    [0.0, 0.5, 0.0, 0.5]
-    """
-    with torch.no_grad():
-        embedding.weight.copy_(scale * sinusoids(*embedding.weight.shape))

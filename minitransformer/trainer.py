@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from minitransformer.training_arguments import TrainingArguments
 Batch = dict[str, Tensor]
 
 
+@runtime_checkable
 class MapDataset(Protocol):
     """Examples by number; one with `set_epoch` is told which epoch begins."""
 

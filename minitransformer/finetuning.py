@@ -1,0 +1,171 @@
+"""Fine-tuning: a task layer on a pretrained encoder, trained on labelled texts and judged on others."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from minitransformer import corpora, files, metrics
+from minitransformer.batches import PaddingCollator, TextClassification
+from minitransformer.corpora import LabelledTexts
+from minitransformer.errors import InputError
+from minitransformer.models.bert import BertForSequenceClassification
+from minitransformer.models.bert_config import BertConfig
+from minitransformer.tokenizer import Tokenizer
+from minitransformer.trainer import Trainer
+from minitransformer.training_arguments import TrainingArguments
+
+
+@dataclass(frozen=True)
+class FinetuningPlan:
+    """How long and how fast to fine-tune, and on how much."""
+
+    n_examples: int | None = None
+    """Labelled texts to learn from, drawn evenly from the classes; all of them unless given."""
+    num_train_epochs: float = 10.0
+    """Passes over them."""
+    batch_size: int = 16
+    """Texts of each update."""
+    learning_rate: float = 3e-4
+    """Highest rate, after the warm-up."""
+    dropout: float = 0.1
+    """Share of the activations that is dropped."""
+    max_length: int = 64
+    """Tokens of a text, with [CLS] and [SEP]; longer ones are cut."""
+    held_out: float = 0.1
+    """Share of the documents whose texts are never learned from."""
+    split_seed: int = 0
+    """Decides which documents are held out."""
+    seed: int = 0
+    """Decides everything else that is left to chance."""
+
+    def training_arguments(self, output_dir: Path, quiet: bool) -> TrainingArguments:
+        """How the trainer is to run."""
+        return TrainingArguments(
+            str(output_dir),
+            num_train_epochs=self.num_train_epochs,
+            per_device_train_batch_size=self.batch_size,
+            per_device_eval_batch_size=128,
+            learning_rate=self.learning_rate,
+            weight_decay=0.01,
+            lr_scheduler_type="linear",
+            warmup_steps=20,
+            save_strategy="no",
+            logging_steps=20,
+            seed=self.seed,
+            disable_tqdm=quiet,
+        )
+
+
+def finetune(model_folder: Path, data: str, folder: Path, plan: FinetuningPlan, **columns: str) -> dict[str, Any]:
+    """Fine-tune a folder's encoder on labelled texts, judge it on held-out ones, and keep it in another folder.
+
+    Raises: InputError for a model or data that cannot be used.
+    """
+    tokenizer = Tokenizer.from_pretrained(model_folder)
+    training, held_out = corpora.split_labelled(corpora.labelled(data, **columns), plan.held_out, plan.split_seed)
+    model = classifier_from(model_folder, training.label_names, plan)
+    figures = train_classifier(model, tokenizer, training, held_out, plan, folder / "checkpoints")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    files.write_json(folder / "metrics.json", {"plan": asdict(plan), **figures})
+    return figures
+
+
+def classifier_from(
+    model_folder: Path, label_names: tuple[str, ...], plan: FinetuningPlan
+) -> BertForSequenceClassification:
+    """A classifier with a folder's encoder and a new task layer."""
+    torch.manual_seed(plan.seed)
+    return BertForSequenceClassification.from_pretrained(model_folder, **task_entries(label_names, plan))
+
+
+def classifier_from_scratch(
+    model_folder: Path, label_names: tuple[str, ...], plan: FinetuningPlan
+) -> BertForSequenceClassification:
+    """The same classifier without what the encoder has learned."""
+    torch.manual_seed(plan.seed)
+    return BertForSequenceClassification(BertConfig.from_pretrained(model_folder, **task_entries(label_names, plan)))
+
+
+def task_entries(label_names: tuple[str, ...], plan: FinetuningPlan) -> dict[str, Any]:
+    """What a task changes in an encoder's configuration."""
+    return {
+        "id2label": dict(enumerate(label_names)),
+        "num_labels": len(label_names),
+        "hidden_dropout_prob": plan.dropout,
+        "attention_probs_dropout_prob": plan.dropout,
+    }
+
+
+def train_classifier(
+    model: BertForSequenceClassification,
+    tokenizer: Tokenizer,
+    training: LabelledTexts,
+    held_out: LabelledTexts,
+    plan: FinetuningPlan,
+    checkpoints: Path,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train on (some of) the labelled texts, and judge on the held-out ones."""
+    max_length = min(plan.max_length, model.config.max_position_embeddings)
+    chosen = training if plan.n_examples is None else draw_evenly(training, plan.n_examples, plan.seed)
+    dataset = TextClassification(chosen.texts, chosen.labels, tokenizer, max_length)
+    arguments = plan.training_arguments(checkpoints, quiet)
+    trainer = Trainer(model, arguments, train_dataset=dataset, data_collator=PaddingCollator(tokenizer))
+    trainer.train()
+    return judge(trainer, TextClassification(held_out.texts, held_out.labels, tokenizer, max_length), held_out)
+
+
+def draw_evenly(texts: LabelledTexts, n_examples: int, seed: int) -> LabelledTexts:
+    """Draw as many texts of each class as of any other, as far as they reach.
+
+    Raises: InputError for fewer examples than classes, or more than there are.
+    """
+    n_classes = len(texts.label_names)
+    if not n_classes <= n_examples <= len(texts):
+        raise InputError(f"n_examples={n_examples} must lie from {n_classes} (one a class) to {len(texts)} (all)")
+    order = np.random.default_rng([seed, n_examples]).permutation(len(texts))
+    labels = np.asarray(texts.labels)[order]
+    rank_in_class = np.zeros(len(texts), dtype=np.int64)
+    for label in range(n_classes):
+        rank_in_class[labels == label] = np.arange((labels == label).sum())
+    return texts.select(order[np.argsort(rank_in_class, kind="stable")[:n_examples]].tolist())
+
+
+def evaluate_classifier(
+    model: BertForSequenceClassification, tokenizer: Tokenizer, texts: LabelledTexts
+) -> dict[str, Any]:
+    """Judge a kept classifier on labelled texts, whose classes it must know by the same names.
+
+    Raises: InputError if a class of the texts is none of the model's.
+    """
+    known = list((model.config.id2label or {}).values())
+    if list(texts.label_names) != known:
+        raise InputError(f"the texts have the classes {list(texts.label_names)}, but the model knows {known}")
+    dataset = TextClassification(texts.texts, texts.labels, tokenizer, model.config.max_position_embeddings)
+    arguments = TrainingArguments("unused", per_device_eval_batch_size=128)
+    return judge(Trainer(model, arguments, data_collator=PaddingCollator(tokenizer)), dataset, texts)
+
+
+def judge(trainer: Trainer, dataset: TextClassification, texts: LabelledTexts) -> dict[str, Any]:
+    """Accuracy, precision, recall, F1 and the confusion matrix on texts with known classes."""
+    scores, truth = trainer.predict(dataset)
+    predicted = scores.argmax(-1)
+    average = "binary" if len(texts.label_names) == 2 else "macro"
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        truth, predicted, average=average, zero_division=0.0
+    )
+    classes = list(range(len(texts.label_names)))
+    return {
+        "accuracy": metrics.accuracy_score(truth, predicted),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "averaged": f"of {texts.label_names[1]!r}" if average == "binary" else "over the classes",
+        "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=classes).tolist(),
+        "labels": list(texts.label_names),
+        "examples": len(texts),
+    }

@@ -1,0 +1,110 @@
+"""How a model begins: where a small one learns fast."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from minitransformer.attention import MultiHeadAttention
+from minitransformer.blocks import Encoder
+from minitransformer.embeddings import Embeddings
+from minitransformer.errors import InputError
+from minitransformer.positions import sinusoids
+
+NEIGHBOURS = (-1, 1, -2, 2)
+
+
+def start_by_reading_neighbours(
+    embeddings: Embeddings,
+    encoder: Encoder,
+    offsets: Sequence[int] = NEIGHBOURS,
+    columns: int = 32,
+    sharpness: float = 4.0,
+) -> None:
+    """Let each head of the first block begin by reading the token at a fixed distance.
+
+    Equation eq:neighbour-score:
+        score(i, j) = c² / √d_k · Σ_p cos(ω_p (j − i − offset))
+
+    A shift by k positions turns each pair of a sinusoid by a fixed angle, so a query turned by its head's offset fits
+    the key at that distance best. A model whose positions are drawn at random has to find this out, and a small one
+    spends most of its training on it. All of it can be unlearned: only the start is chosen, not the architecture.
+
+    Source: Vaswani et al. 2017, §3.5 has the linear map between positions; to begin with it is ours.
+
+    Raises: InputError if the columns are odd in number, fewer than two, or more than a head has.
+    """
+    d_model = embeddings.word.embedding_dim
+    if not 2 <= columns <= d_model or columns % 2:
+        raise InputError(f"columns={columns} must be even and lie from 2 to the width {d_model}")
+    keep_variance(encoder)
+    give_columns_to_positions(embeddings, columns)
+    for block in list(encoder.blocks)[:1]:
+        turn_heads(block.attention, embeddings, offsets, columns, sharpness)  # type: ignore[arg-type]
+
+
+def keep_variance(encoder: Encoder) -> None:
+    """Draw every matrix from N(0, 1 / d_in), so that each layer speaks as loud as its input.
+
+    BERT's N(0, 0.02²) does so at a width of 2,500; at 128 a block says next to nothing at first.
+
+    Source: LeCun et al. 1998, §4.6, Eq. 16.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
+
+
+@torch.no_grad()
+def give_columns_to_positions(embeddings: Embeddings, columns: int) -> None:
+    """Put sinusoids into the first columns, where words and segments begin at 0, and zeros into the others."""
+    loudness = math.sqrt(2) * embeddings.word.weight[:, columns:].std()
+    embeddings.word.weight[:, :columns] = 0.0
+    embeddings.segment.weight[:, :columns] = 0.0
+    embeddings.position.weight.zero_()
+    embeddings.position.weight[:, :columns] = loudness * sinusoids(embeddings.position.num_embeddings, columns)
+
+
+@torch.no_grad()
+def turn_heads(
+    attention: MultiHeadAttention, embeddings: Embeddings, offsets: Sequence[int], columns: int, sharpness: float
+) -> None:
+    """Make each head's key a copy of the position's columns, and its query a copy turned by the head's offset."""
+    width = attention.query.out_features // attention.n_heads
+    used = min(columns, width)
+    frequency = 10_000 ** (-torch.arange(0, used, 2) / columns)
+    scale = scale_for(sharpness, frequency, width, position_energy(embeddings))
+    for head in range(attention.n_heads):
+        rows = slice(head * width, (head + 1) * width)
+        for projection, offset in ((attention.query, offsets[head % len(offsets)]), (attention.key, 0)):
+            projection.weight[rows] *= 0.1
+            projection.weight[rows][:used, :used] += scale * rotation(offset * frequency)
+
+
+def scale_for(sharpness: float, frequency: torch.Tensor, width: int, energy: float) -> float:
+    """The scale c with which the key at the right distance outscores the next one by `sharpness`."""
+    lead = energy * (1 - frequency.cos()).sum() / math.sqrt(width)
+    return math.sqrt(sharpness / lead)
+
+
+def position_energy(embeddings: Embeddings) -> float:
+    """The mean square length of a sinusoid's pair once the embeddings are normalised."""
+    n_words = min(embeddings.word.num_embeddings, 1000)
+    positions = torch.arange(n_words) % embeddings.position.num_embeddings
+    normalised = embeddings.norm(embeddings.word.weight[:n_words] + embeddings.position.weight[positions])
+    return float(normalised[:, :2].square().sum(-1).mean())
+
+
+def rotation(angles: torch.Tensor) -> torch.Tensor:
+    """The matrix that turns each pair of columns (sine, cosine) by its angle.
+
+    >>> rotation(torch.tensor([0.0])).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    turned = torch.zeros(2 * len(angles), 2 * len(angles))
+    sine, cosine = 2 * torch.arange(len(angles)), 2 * torch.arange(len(angles)) + 1
+    turned[sine, sine] = turned[cosine, cosine] = angles.cos()
+    turned[sine, cosine] = angles.sin()
+    turned[cosine, sine] = -angles.sin()
+    return turned

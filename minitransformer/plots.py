@@ -1,0 +1,135 @@
+"""Pictures of what was learned. Nothing but the report, the command line and notebooks imports this."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+INK = "#1f2933"
+FAINT = "#9aa5b1"
+BLUE = "#2563ab"
+ORANGE = "#d9731a"
+GREEN = "#2e8540"
+SMOOTHED_LOGS = 5
+
+
+def loss_curves(history: Sequence[Mapping[str, float]], vocabulary: int, unigram_entropy: float) -> Figure:
+    """The two losses of pretraining over its steps, beside what chance and word counts alone would reach."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    words, sentences = figure.subplots(1, 2)
+    steps = [entry["step"] for entry in history]
+    curve(words, steps, [entry["masked_lm_loss"] for entry in history], BLUE, "masked words")
+    level(words, math.log(vocabulary), f"every word equally likely: ln V = {math.log(vocabulary):.2f}")
+    level(words, unigram_entropy, f"only the words' frequencies: {unigram_entropy:.2f}")
+    words.set(title="Masked words", xlabel="step", ylabel="loss in nats")
+    curve(sentences, steps, [entry["next_sentence_loss"] for entry in history], ORANGE, "next sentence")
+    level(sentences, math.log(2), f"a coin: ln 2 = {math.log(2):.2f}")
+    sentences.set(title="Next sentence", xlabel="step", ylabel="loss in nats")
+    for axes in (words, sentences):
+        plain(axes)
+        axes.margins(x=0.02, y=0.12)
+    return figure
+
+
+def curve(axes: Axes, steps: Sequence[float], values: Sequence[float], colour: str, name: str) -> None:
+    """A loss as logged, faint, and its running mean over it."""
+    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+    width = min(SMOOTHED_LOGS, len(values))
+    smooth = np.convolve(values, np.ones(width) / width, mode="valid")
+    axes.plot(steps[width - 1 :], smooth, color=colour, linewidth=2, label=name)
+
+
+def level(axes: Axes, height: float, name: str) -> None:
+    """A line to compare with."""
+    axes.axhline(height, color=FAINT, linestyle="--", linewidth=1)
+    axes.annotate(
+        name,
+        xy=(1, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=9,
+        color=INK,
+    )
+
+
+def attention_maps(weights: NDArray[Any], tokens: Sequence[str]) -> Figure:
+    """How much each token (row) reads of each other (column), in every head of every block.
+
+    `weights` has the axes (blocks, heads, queries, keys).
+    """
+    n_blocks, n_heads = weights.shape[:2]
+    side = 2.2 + 0.09 * len(tokens)
+    figure = Figure(figsize=(side * n_heads, (side + 0.35) * n_blocks), layout="constrained")
+    grid = figure.subplots(n_blocks, n_heads, squeeze=False)
+    for block in range(n_blocks):
+        for head in range(n_heads):
+            axes = grid[block][head]
+            axes.imshow(weights[block, head], cmap="Blues", vmin=0, vmax=1)
+            axes.set_title(f"block {block + 1}, head {head + 1}", fontsize=10, color=INK)
+            axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=7)
+            axes.set_yticks(range(len(tokens)), tokens if head == 0 else [""] * len(tokens), fontsize=7)
+            axes.tick_params(length=0)
+    return figure
+
+
+def outcomes(accuracies: Mapping[str, Sequence[float]], chance: float) -> Figure:
+    """The held-out accuracies of two ways to begin, a dot a seed, a bar their mean."""
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for place, values in enumerate(accuracies.values()):
+        colour = (FAINT, BLUE)[place % 2]
+        axes.bar(place, np.mean(values), width=0.55, color=colour, alpha=0.55)
+        spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
+        axes.plot(place + np.asarray(spread), values, "o", color=INK, markersize=5)
+        axes.annotate(
+            f"{np.mean(values):.1%}", (place, np.mean(values)), (0, 9), textcoords="offset points", ha="center"
+        )
+    axes.axhline(chance, color=FAINT, linestyle="--", linewidth=1)
+    axes.annotate("always the larger class", (1.47, chance), (0, 3), textcoords="offset points", ha="right", fontsize=9)
+    axes.set_xticks(range(len(accuracies)), list(accuracies))
+    axes.set(ylabel="held-out accuracy", ylim=(min(0.5, chance) - 0.05, 1.0), xlim=(-0.5, len(accuracies) - 0.5))
+    plain(axes)
+    return figure
+
+
+def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
+    """How often each class (row) was taken for each class (column)."""
+    matrix = np.asarray(counts)
+    figure = Figure(figsize=(1.8 + 1.1 * len(labels), 1.2 + 1.0 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(matrix.shape):
+        ink = "white" if shares[row, column] > 0.5 else INK
+        axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=ink)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def plain(axes: Axes) -> None:
+    """Take away what tells nothing."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=FAINT, alpha=0.25)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def data_address(figure: Figure) -> str:
+    """A figure as an address that holds the picture itself, so that a page needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(png(figure)).decode("ascii")

@@ -1,0 +1,259 @@
+"""Pretraining: from a corpus to a folder that holds a model, its tokenizer, and the figures of what it learned."""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from minitransformer import corpora, files
+from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs
+from minitransformer.errors import InputError
+from minitransformer.initialisation import start_by_reading_neighbours
+from minitransformer.losses import LossPart
+from minitransformer.models.bert import BertForPreTraining
+from minitransformer.models.bert_config import BertConfig
+from minitransformer.shards import Shards
+from minitransformer.tokenizer import Tokenizer
+from minitransformer.trainer import Batch, Trainer, add_parts, evaluating, step_seed
+from minitransformer.training_arguments import TrainingArguments
+
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class PretrainingPlan:
+    """How large a BERT, and how long to pretrain it; the defaults take four minutes on two CPU cores.
+
+    Raises: InputError for a vocabulary, a length or a share that cannot be.
+    """
+
+    vocab_size: int = 4096
+    """Words and pieces of words, the special tokens among them."""
+    lowercase: bool = True
+    """Read capitals as small letters."""
+    max_length: int = 64
+    """Tokens of a pair of segments, with [CLS] and both [SEP]."""
+    hidden_size: int = 128
+    """Width of the model."""
+    num_hidden_layers: int = 2
+    """Encoder blocks."""
+    num_attention_heads: int = 4
+    """Attention heads of each block."""
+    max_steps: int = 6000
+    """Updates of the parameters."""
+    batch_size: int = 16
+    """Pairs of each update."""
+    learning_rate: float = 1e-3
+    """Highest rate, after the warm-up."""
+    warmup_steps: int = 200
+    """Updates until the highest rate."""
+    bf16: bool = False
+    """Compute in bfloat16."""
+    held_out: float = 0.1
+    """Share of the documents that is never trained on."""
+    save_steps: int = 500
+    """Updates between checkpoints."""
+    seed: int = 0
+    """Decides everything that is left to chance."""
+
+    def __post_init__(self) -> None:
+        if self.max_length < 8:
+            raise InputError(f"max_length={self.max_length} must be at least 8: [CLS], two segments and two [SEP]")
+
+    def config(self, vocab_size: int, padding_id: int) -> BertConfig:
+        """The model's configuration; the tokenizer may have found fewer words than it was allowed."""
+        return BertConfig(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=4 * self.hidden_size,
+            max_position_embeddings=self.max_length,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=padding_id,
+        )
+
+    def training_arguments(self, output_dir: Path) -> TrainingArguments:
+        """How the trainer is to run."""
+        return TrainingArguments(
+            str(output_dir),
+            max_steps=self.max_steps,
+            per_device_train_batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            warmup_steps=min(self.warmup_steps, self.max_steps),
+            weight_decay=0.01,
+            adam_beta2=0.98,
+            logging_steps=50,
+            save_steps=self.save_steps,
+            save_total_limit=2,
+            bf16=self.bf16,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """A corpus as the model reads it."""
+
+    tokenizer: Tokenizer
+    training: Shards
+    held_out: Shards
+
+
+def pretrain(corpus: str, folder: Path, plan: PretrainingPlan) -> dict[str, float]:
+    """Pretrain a BERT on a corpus and keep it, with its tokenizer and its figures, in a folder.
+
+    A run that was stopped goes on from its newest checkpoint; one with another plan needs another folder.
+
+    Raises: InputError for a corpus that cannot be used; TrainingInterruptedError after Ctrl-C.
+    """
+    require_same_plan(folder, {"corpus": corpora.fingerprint(corpus), **asdict(plan)})
+    if (folder / "metrics.json").is_file():
+        return files.read_json(folder / "metrics.json")
+    text = prepare_text(corpus, folder, plan)
+    model = new_model(text, plan)
+    pairs = NextSentencePairs(text.training, plan.max_length, plan.seed)
+    collate = MaskedLanguageCollator(text.tokenizer)
+    trainer = Trainer(
+        model, plan.training_arguments(folder / "checkpoints"), train_dataset=pairs, data_collator=collate
+    )
+    state = trainer.train(resume_from_checkpoint=True)
+    model.save_pretrained(folder)
+    metrics = {
+        "steps": float(state.global_step),
+        "vocabulary": float(text.tokenizer.vocab_size),
+        "parameters": float(model.num_parameters()),
+        "unigram_entropy": unigram_entropy(text.held_out),
+        **evaluate_pretraining(model, text.held_out, text.tokenizer, plan.max_length, plan.seed),
+    }
+    files.write_json(folder / "history.json", {"history": state.log_history})
+    files.write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def require_same_plan(folder: Path, plan: dict[str, object]) -> None:
+    """Remember a folder's plan, and refuse to mix it with another one.
+
+    Raises: InputError naming the entry that differs.
+    """
+    path = folder / "plan.json"
+    if not path.is_file():
+        files.write_json(path, plan)
+        return
+    for name, before in files.read_json(path).items():
+        if plan.get(name) != before:
+            raise InputError(
+                f"{folder} was begun with {name}={before!r}, not {plan.get(name)!r}; "
+                "choose another output folder, or delete this one"
+            )
+
+
+def prepare_text(corpus: str, folder: Path, plan: PretrainingPlan) -> PreparedText:
+    """Split the corpus by documents, train the tokenizer on the training ones, and turn all into shards.
+
+    Held-out documents are unseen by the tokenizer too.
+    """
+    n_documents = sum(1 for _ in corpora.documents(corpus))
+    training, held_out = corpora.split_documents(range(n_documents), plan.held_out, seed=plan.seed)
+    tokenizer_file = folder / "tokenizer.json"
+    if tokenizer_file.is_file():
+        tokenizer = Tokenizer.from_pretrained(folder)
+    else:
+        tokenizer = Tokenizer.train(chosen_documents(corpus, set(training)), plan.vocab_size, plan.lowercase)
+        tokenizer.save_pretrained(folder)
+    source = corpora.fingerprint(corpus)
+    shards = Shards.build(folder / "shards", corpora.documents(corpus), tokenizer, source, progress=True)
+    return PreparedText(tokenizer, shards.select(training), shards.select(held_out))
+
+
+def chosen_documents(corpus: str, numbers: set[int]) -> Iterator[corpora.Document]:
+    """The documents of a corpus with these numbers, one at a time."""
+    return (document for number, document in enumerate(corpora.documents(corpus)) if number in numbers)
+
+
+def new_model(text: PreparedText, plan: PretrainingPlan) -> BertForPreTraining:
+    """A BERT that has learned nothing, but starts where learning is fast."""
+    torch.manual_seed(plan.seed)
+    model = BertForPreTraining(plan.config(text.tokenizer.vocab_size, text.tokenizer.pad_token_id))
+    start_by_reading_neighbours(model.bert.embeddings, model.bert.encoder)
+    start_from_frequencies(model, token_counts(text.training))
+    return model
+
+
+def start_from_frequencies(model: BertForPreTraining, counts: np.ndarray) -> None:
+    """Begin the decoder's bias at the log frequencies, so that the first guess is the unigram distribution."""
+    frequency = (counts + 0.5) / (counts + 0.5).sum()
+    with torch.no_grad():
+        model.masked_word.decoder.bias.copy_(torch.from_numpy(np.log(frequency)))
+
+
+def token_counts(shards: Shards) -> np.ndarray:
+    """How often each token occurs."""
+    counts = np.zeros(shards.contents["vocab_size"], dtype=np.int64)
+    for document in range(len(shards)):
+        for sentence in shards[document]:
+            counts += np.bincount(sentence, minlength=len(counts))
+    return counts
+
+
+def unigram_entropy(shards: Shards) -> float:
+    """The lowest loss of a model that ignores the context: −Σ p ln p over the text's own frequencies, in nats.
+
+    Source: Shannon 1948, §6.
+    """
+    counts = token_counts(shards)
+    probability = counts[counts > 0] / counts.sum()
+    return float(-(probability * np.log(probability)).sum())
+
+
+def evaluate_on_corpus(model: BertForPreTraining, tokenizer: Tokenizer, corpus: str) -> dict[str, float]:
+    """Judge a kept model on all documents of a corpus.
+
+    Raises: InputError for a corpus that cannot be used.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        shards = Shards.build(Path(folder) / "shards", corpora.documents(corpus), tokenizer)
+        return {
+            "unigram_entropy": unigram_entropy(shards),
+            **evaluate_pretraining(model, shards, tokenizer, model.config.max_position_embeddings),
+        }
+
+
+def evaluate_pretraining(
+    model: BertForPreTraining, shards: Shards, tokenizer: Tokenizer, max_length: int, seed: int = 0
+) -> dict[str, float]:
+    """The masked-word loss and the next-sentence accuracy on documents, by sums over all that counts."""
+    pairs = NextSentencePairs(shards, max_length, seed)
+    collate = MaskedLanguageCollator(tokenizer, generator=torch.Generator().manual_seed(step_seed(seed, len(pairs))))
+    sums: dict[str, LossPart] = {}
+    n_right = n_hits = 0
+    with evaluating(model), torch.no_grad():
+        for first in range(0, len(pairs), EVALUATION_BATCH):
+            batch = collate([pairs[index] for index in range(first, min(first + EVALUATION_BATCH, len(pairs)))])
+            sums = add_parts(sums, model.training_losses(**batch))
+            words_right, follows_right = count_right(model, batch)
+            n_hits, n_right = n_hits + words_right, n_right + follows_right
+    return {
+        "masked_lm_loss": sums["masked_lm_loss"].mean.item(),
+        "masked_lm_perplexity": math.exp(sums["masked_lm_loss"].mean.item()),
+        "masked_lm_accuracy": n_hits / sums["masked_lm_loss"].count,
+        "next_sentence_loss": sums["next_sentence_loss"].mean.item(),
+        "next_sentence_accuracy": n_right / len(pairs),
+        "held_out_pairs": float(len(pairs)),
+    }
+
+
+def count_right(model: BertForPreTraining, batch: Batch) -> tuple[int, int]:
+    """How many hidden words, and how many next sentences, the model guesses right."""
+    labels, follows = batch["labels"], batch["next_sentence_label"]
+    read = model.bert(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+    words = model.masked_word(read.last_hidden_state[labels >= 0]).argmax(-1)
+    return (
+        int((words == labels[labels >= 0]).sum()),
+        int((model.next_sentence(read.pooler_output).argmax(-1) == follows).sum()),
+    )
