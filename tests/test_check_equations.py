@@ -1,0 +1,154 @@
+"""The checker of equation tags: each missing place is named, with its tag and a remedy."""
+
+import re
+from pathlib import Path
+
+import check_equations
+import pytest
+
+DOCSTRING = '''"""Half and half."""
+
+
+def halve(x):
+    """Take half of it.
+
+    Equation eq:half:
+        half(x) = x / 2
+
+    Source: Euclid 300 BC, Book I, Proposition 10.
+    """
+    return x / 2
+'''
+TEST = '''"""Laws of halving."""
+
+import pytest
+
+
+@pytest.mark.equation("half")
+def test_two_halves_are_the_whole():
+    """Two halves make the whole. They do so in every type.
+
+    Kills: half-of-half.
+    """
+    assert True
+'''
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tiny project in which every place is filled and every page is fresh."""
+    files = {
+        "minitransformer/parts.py": DOCSTRING,
+        "minitransformer/reference/parts.py": DOCSTRING.replace("def halve", "def halve_array"),
+        "tests/test_parts.py": TEST,
+        "notebooks/01_parts.py": "# %% [markdown]\n# ## Halving (eq:half)\n# %%\nhalve(2)\n",
+        "docs/equations.toml": "half = '''\\frac{x}{2}'''\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, "utf-8")
+    assert run(tmp_path, "--write") == 0
+    return tmp_path
+
+
+def run(tree: Path, *options: str) -> int:
+    """Run the checker over a tree."""
+    return check_equations.main(["--root", str(tree), *options])
+
+
+def replace(tree: Path, name: str, old: str, new: str) -> None:
+    """Change one file, and make sure that something changed."""
+    text = (tree / name).read_text("utf-8")
+    assert old in text
+    (tree / name).write_text(text.replace(old, new), "utf-8")
+
+
+def test_a_complete_tree_passes(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tree) == 0
+    assert "1 equations in their five places, 1 laws" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "complaint"),
+    [
+        ("minitransformer/parts.py", "Equation eq:half:", "Equation:", "no PyTorch docstring in minitransformer"),
+        ("minitransformer/reference/parts.py", "Equation eq:half:", "Equation:", "no NumPy docstring"),
+        ("tests/test_parts.py", '@pytest.mark.equation("half")', "", "no test is marked with it"),
+        ("notebooks/01_parts.py", "(eq:half)", "", "no cell of notebooks/*.py mentions it"),
+        ("docs/equations.toml", "half =", "#", "no LaTeX in docs/equations.toml"),
+        ("minitransformer/parts.py", "        half(x) = x / 2\n", "", "no formula in minitransformer/parts.py (halve)"),
+        ("minitransformer/parts.py", "Source:", "From:", "no source in minitransformer/parts.py (halve)"),
+    ],
+)
+def test_a_missing_place_is_named(
+    tree: Path, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str, complaint: str
+) -> None:
+    replace(tree, name, old, new)
+    assert run(tree) == 1
+    complaints = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("eq:half: ") and complaint in line for line in complaints), complaints
+
+
+def test_formulas_must_agree_letter_for_letter(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    replace(tree, "minitransformer/reference/parts.py", "half(x) = x / 2", "half(x) = x/2")
+    assert run(tree) == 1
+    found = capsys.readouterr().err
+    assert "minitransformer/parts.py (halve) and minitransformer/reference/parts.py (halve_array) differ" in found
+
+
+@pytest.mark.parametrize("page", ["docs/equations.md", "docs/laws.md"])
+def test_a_stale_page_is_named_and_written_anew(tree: Path, capsys: pytest.CaptureFixture[str], page: str) -> None:
+    replace(tree, page, "Generated", "Written")
+    assert run(tree) == 1
+    assert f"{page}: out of date; run make docs" in capsys.readouterr().err
+    assert run(tree, "--write") == 0
+    assert run(tree) == 0
+
+
+def test_a_tag_that_stands_twice_is_named(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree / "minitransformer" / "twice.py").write_text(DOCSTRING, "utf-8")
+    assert run(tree) == 1
+    assert "eq:half: stands twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tests/test_other.py", 'import pytest\npytestmark = pytest.mark.equation("third")\ndef test_it(): ...\n'),
+        ("notebooks/02_other.py", "# eq:third\n"),
+        ("docs/equations.toml", "third = 'x/3'\n"),
+    ],
+)
+def test_an_unknown_tag_is_named_with_its_place(
+    tree: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    (tree / name).write_text(text, "utf-8")
+    assert run(tree) == 1
+    assert re.search(rf"eq:third: no PyTorch docstring .* remove it from {name}", capsys.readouterr().err)
+
+
+def test_marks_are_found_on_parametrised_cases(tree: Path) -> None:
+    cases = 'CASES = [pytest.param(2, marks=pytest.mark.equation("half"))]\n\n\n@pytest.mark.parametrize("x", CASES)'
+    replace(tree, "tests/test_parts.py", '@pytest.mark.equation("half")', cases)
+    assert run(tree) == 0
+
+
+def test_the_page_of_equations_gathers_every_place(tree: Path) -> None:
+    page = (tree / "docs" / "equations.md").read_text("utf-8")
+    for expected in (
+        "### eq:half\n\nTake half of it.",
+        "$$\n\\frac{x}{2}\n$$",
+        "half(x) = x / 2",
+        "Source: Euclid 300 BC, Book I, Proposition 10.",
+        "[`halve`](../minitransformer/parts.py)",
+        "[`halve_array`](../minitransformer/reference/parts.py)",
+        "[notebooks/01_parts.py](../notebooks/01_parts.ipynb), “Halving”",
+        "Law: Two halves make the whole. ([test_two_halves_are_the_whole](../tests/test_parts.py))",
+    ):
+        assert expected in page
+
+
+def test_the_page_of_laws_gives_sentence_mutants_and_tags(tree: Path) -> None:
+    page = (tree / "docs" / "laws.md").read_text("utf-8")
+    assert "## Laws of halving." in page
+    assert "- **Two halves make the whole.** Kills: half-of-half. (eq:half; `test_two_halves_are_the_whole`)" in page
