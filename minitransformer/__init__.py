@@ -1,5 +1,86 @@
 """The Transformer you can read, run and trust."""
 
+from minitransformer import (
+    attention,
+    corpora,
+    feed_forward,
+    kernels,
+    losses,
+    metrics,
+    norm,
+    optimizer,
+    positions,
+    visibility,
+)
+from minitransformer.attention import MultiHeadAttention
+from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs, PaddingCollator, TextClassification
+from minitransformer.blocks import Decoder, DecoderBlock, Encoder, EncoderBlock, PostNorm, PreNorm
+from minitransformer.errors import InputError
+from minitransformer.feed_forward import FeedForward
+from minitransformer.models.bert import (
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+)
+from minitransformer.models.bert_config import BertConfig
+from minitransformer.norm import LayerNorm, RMSNorm
+from minitransformer.optimizer import AdamW
+from minitransformer.tokenizer import Tokenizer
+from minitransformer.trainer import EvalPrediction, Trainer, TrainerCallback, TrainerState
+from minitransformer.training_arguments import TrainingArguments
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AXES",
+    "AdamW",
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
+    "Decoder",
+    "DecoderBlock",
+    "Encoder",
+    "EncoderBlock",
+    "EvalPrediction",
+    "FeedForward",
+    "InputError",
+    "LayerNorm",
+    "MaskedLanguageCollator",
+    "MultiHeadAttention",
+    "NextSentencePairs",
+    "PaddingCollator",
+    "PostNorm",
+    "PreNorm",
+    "RMSNorm",
+    "TextClassification",
+    "Tokenizer",
+    "Trainer",
+    "TrainerCallback",
+    "TrainerState",
+    "TrainingArguments",
+    "attention",
+    "corpora",
+    "feed_forward",
+    "kernels",
+    "losses",
+    "metrics",
+    "norm",
+    "optimizer",
+    "positions",
+    "visibility",
+]
+
 AXES = {
     "B": "batch: how many sequences",
     "L": "length: the positions that are computed (n)",

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from minitransformer import files
 from minitransformer.errors import InputError
-from minitransformer.pretrained import PretrainedModel, read_tensors
+from minitransformer.pretrained import PretrainedModel, read_tensors, write_tensors
 
 STATE_FILE = "trainer_state.json"
 MODEL_FILE = "training_model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 MANIFEST_FILE = "manifest.json"
+PLAN_FILE = "plan.json"
 
 
 def save_checkpoint(
@@ -26,7 +26,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `checkpoint-STEP` beside the others: staged, flushed, given a manifest of sha256 sums, renamed last.
 
-    Where `keep` is given, only so many of the newest stay.
+    Where `keep` is given, only this one and the newest before it stay, so many in all.
 
     Raises: InputError if the folder cannot be written to; the checkpoints before it are untouched.
     """
@@ -34,15 +34,23 @@ def save_checkpoint(
     with files.replacing_folder(folder) as unfinished:
         if isinstance(model, PretrainedModel):
             model.save_pretrained(unfinished)
-        save_file(unique_tensors(model), unfinished / MODEL_FILE)
-        save_file(optimizer_tensors(model, optimizer), unfinished / OPTIMIZER_FILE)
+        write_tensors(unfinished / MODEL_FILE, unique_tensors(model))
+        write_tensors(unfinished / OPTIMIZER_FILE, optimizer_tensors(model, optimizer))
         (unfinished / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         manifest = {file.name: sha256(file) for file in sorted(unfinished.iterdir())}
         (unfinished / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     if keep is not None:
-        for old in checkpoints(output_dir)[:-keep]:
-            shutil.rmtree(old)
+        remove_all_but(keep, folder)
     return folder
+
+
+def remove_all_but(keep: int, written: Path) -> None:
+    """Remove all checkpoints but the one just written and the newest before it; later ones are of a run given up."""
+    found = checkpoints(written.parent)
+    up_to_here = found[: found.index(written) + 1]
+    for folder in found:
+        if folder not in up_to_here[-keep:]:
+            shutil.rmtree(folder)
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -55,8 +63,14 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     expected = unique_tensors(model)
     if differing := tensors.keys() ^ expected.keys():
         raise InputError(f"{folder} belongs to another model: {sorted(differing)[0]!r} is in only one of the two")
-    model.load_state_dict(tensors, strict=False)
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise InputError(
+                f"{folder} belongs to another model: {name!r} has shape {tuple(tensor.shape)} there, "
+                f"and {tuple(expected[name].shape)} here"
+            )
     moments = read_tensors(folder / OPTIMIZER_FILE)
+    model.load_state_dict(tensors, strict=False)
     for name, parameter in model.named_parameters():
         if f"{name}.step" in moments:
             optimizer.state[parameter] = {
@@ -65,6 +79,21 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
                 "second_moment": moments[f"{name}.second_moment"].to(parameter.device),
             }
     return files.read_json(folder / STATE_FILE)
+
+
+def require_same_plan(folder: Path, plan: dict[str, Any]) -> None:
+    """Refuse to mix a run with one of another plan in the same folder.
+
+    Raises: InputError naming the entry that differs.
+    """
+    if not (folder / PLAN_FILE).is_file():
+        return
+    for name, before in files.read_json(folder / PLAN_FILE).items():
+        if plan.get(name) != before:
+            raise InputError(
+                f"{folder} was begun with {name}={before!r}, not {plan.get(name)!r}; "
+                "choose another output folder, or delete this one"
+            )
 
 
 def newest_checkpoint(output_dir: Path) -> Path | None:

@@ -1,8 +1,11 @@
 """The command `minitransformer`: one clear line for whatever goes wrong, never a traceback."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -195,10 +198,43 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+def what_was_asked() -> Callable[[], None]:
+    """Read the command line, and give what it asks for, ready to run.
+
+    Raises: InputError for a plan that cannot be; SystemExit, after telling why, for a line that cannot be read.
+    """
+    commands = {name: prepared(command) for name, command in COMMANDS.items()}
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            asked: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
+                commands, prog="minitransformer", description=__doc__
+            )
+    except SystemExit as stop:
+        reason = stop.__context__
+        while reason is not None:
+            if isinstance(reason, InputError):
+                raise reason from None
+            reason = reason.__context__
+        sys.stderr.write(complaint.getvalue())
+        raise
+    return asked
+
+
+def prepared(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """A function of the same arguments that only remembers them: reading the line and running it stay apart."""
+
+    @wraps(command)
+    def remember(*arguments: Any, **options: Any) -> Callable[[], None]:
+        return partial(command, *arguments, **options)
+
+    return remember
+
+
 def main() -> None:
     """Run the command, and end with 2 for input that cannot be used and 130 for an interrupt."""
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="minitransformer", description=__doc__)
+        what_was_asked()()
     except (InputError, TrainingInterruptedError) as error:
         print(f"minitransformer: {error}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED if isinstance(error, TrainingInterruptedError) else EXIT_USAGE)

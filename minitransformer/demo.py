@@ -6,16 +6,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minitransformer import corpora, files
+from minitransformer.checkpoint import PLAN_FILE, require_same_plan
 from minitransformer.corpora import LabelledTexts
 from minitransformer.finetuning import (
     FinetuningPlan,
+    choose_examples,
     classifier_from,
     classifier_from_scratch,
     train_classifier,
@@ -47,9 +49,11 @@ def run_demo(folder: Path, plan: DemoPlan) -> dict[str, Any]:
 
     Raises: InputError without a network or a place to write; TrainingInterruptedError after Ctrl-C.
     """
+    require_same_plan(folder, entries_of(plan))
     if (folder / "metrics.json").is_file():
         return files.read_json(folder / "metrics.json")
     fetch(plan)
+    files.write_json(folder / PLAN_FILE, entries_of(plan))
     with timed(folder):
         say(f"Pretraining on {plan.corpus}: {plan.pretraining.max_steps} steps")
         learned = pretrain(plan.corpus, folder / "model", plan.pretraining)
@@ -60,6 +64,14 @@ def run_demo(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     figures["seconds"] = seconds_so_far(folder)
     files.write_json(folder / "metrics.json", figures)
     return figures
+
+
+def entries_of(plan: DemoPlan) -> dict[str, Any]:
+    """What a folder is remembered by; the entries of inner plans stand beside the others."""
+    entries = asdict(plan)
+    for name in ("pretraining", "finetuning"):
+        entries |= {f"{name}.{entry}": value for entry, value in entries.pop(name).items()}
+    return entries
 
 
 def fetch(plan: DemoPlan) -> None:
@@ -92,7 +104,9 @@ def one_finetuning(
     finetuning = replace(plan.finetuning, seed=seed)
     model = begin(folder / "model", training.label_names, finetuning)
     tokenizer = Tokenizer.from_pretrained(folder / "model")
-    figures = train_classifier(model, tokenizer, training, held_out, finetuning, folder / "finetuning")
+    chosen = choose_examples(training, finetuning)
+    checkpoints = folder / "finetuning" / f"{start}-{seed}"
+    figures = train_classifier(model, tokenizer, chosen, held_out, finetuning, checkpoints)
     if start == "finetuned" and seed == SEEDS[0]:
         model.save_pretrained(folder / "classifier")
         tokenizer.save_pretrained(folder / "classifier")
@@ -117,7 +131,8 @@ def draw_report(folder: Path, plan: DemoPlan, figures: dict[str, Any]) -> str:
     model = BertForMaskedLM.from_pretrained(folder / "model")
     tokenizer = Tokenizer.from_pretrained(folder / "model")
     weights, tokens = attention_of(model, tokenizer, plan.sentence)
-    hidden_words = hide_words(held_out_sentences(plan), tokenizer, plan.pretraining.seed)
+    readable = [text for text in held_out_sentences(plan) if len(tokenizer.encode(text)) <= plan.pretraining.max_length]
+    hidden_words = hide_words(readable, tokenizer, plan.pretraining.seed)
     filled = [
         FilledText(before, word, after, fill_masks(model, tokenizer, before + MASK + after)[0])
         for before, word, after in hidden_words
@@ -137,7 +152,7 @@ def held_out_sentences(plan: DemoPlan) -> list[str]:
     """Sentences of a readable length from documents that were not trained on."""
     documents = list(corpora.documents(plan.corpus))
     _, held_out = corpora.split_documents(documents, plan.pretraining.held_out, plan.pretraining.seed)
-    return [sentence for document in held_out for sentence in document if 8 <= len(sentence.split()) <= 18]
+    return [sentence for document in held_out for sentence in document if 6 <= len(sentence.split()) <= 18]
 
 
 def hide_words(sentences: Sequence[str], tokenizer: Tokenizer, seed: int) -> Iterator[tuple[str, str, str]]:

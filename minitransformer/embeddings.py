@@ -15,7 +15,7 @@ class Embeddings(nn.Module):
     """The sum of a word, a position and a segment vector, normalised.
 
     Equation eq:embeddings:
-        x_l = LayerNorm(word[token_l] + position[l] + segment[s_l])
+        x_l = LayerNorm(word[token_l] + segment[s_l] + position[l])
 
     Source: Devlin et al. 2019, §3 and Figure 2. The norm and the dropout stand only in the published code.
 
@@ -58,7 +58,7 @@ class Embeddings(nn.Module):
             segment_ids = torch.zeros_like(position_ids)
         require_ids("position_ids", position_ids, self.position.num_embeddings, "max_position_embeddings")
         require_ids("token_type_ids", segment_ids, self.segment.num_embeddings, "type_vocab_size")
-        total = word_BLD + self.position(position_ids) + self.segment(segment_ids)
+        total = word_BLD + self.segment(segment_ids) + self.position(position_ids)
         return self.dropout(self.norm(total))  # type: ignore[no-any-return]
 
     def look_up_words(

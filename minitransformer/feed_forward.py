@@ -20,7 +20,7 @@ def gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     Equation eq:gelu:
         GELU(x) = x · Φ(x) = x · ½ (1 + erf(x / √2))
 
-    Source: Hendrycks and Gimpel 2016, §2. BERT uses this exact form, GPT-2 the tanh one.
+    Source: Hendrycks and Gimpel 2016, §2. Hugging Face runs BERT with this exact form; GPT-2 has the tanh one.
 
     >>> gelu(torch.tensor([0.0, 100.0])).tolist()
     [0.0, 100.0]

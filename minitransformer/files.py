@@ -1,10 +1,11 @@
 """Files appear whole or not at all: everything is written beside its place, flushed, and renamed last."""
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # Where nothing could be written, nothing is left to remove.
+            unfinished.unlink()
 
 
 @contextmanager
@@ -71,9 +73,15 @@ def exchange_folder(new: Path, path: Path) -> None:
     if not path.exists():
         new.replace(path)
         return
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     old = path.with_name(f".{path.name}.{os.getpid()}.replaced")
     path.replace(old)
-    new.replace(path)
+    try:
+        new.replace(path)
+    except OSError:
+        old.replace(path)
+        raise
     shutil.rmtree(old)
 
 

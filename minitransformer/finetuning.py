@@ -1,6 +1,7 @@
 """Fine-tuning: a task layer on a pretrained encoder, trained on labelled texts and judged on others."""
 
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,23 @@ import torch
 
 from minitransformer import corpora, files, metrics
 from minitransformer.batches import PaddingCollator, TextClassification
+from minitransformer.checkpoint import PLAN_FILE, require_same_plan, sha256
 from minitransformer.corpora import LabelledTexts
 from minitransformer.errors import InputError
 from minitransformer.models.bert import BertForSequenceClassification
 from minitransformer.models.bert_config import BertConfig
+from minitransformer.pretrained import require_folder, require_weights
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import Trainer
-from minitransformer.training_arguments import TrainingArguments
+from minitransformer.training_arguments import TrainingArguments, require_positive
 
 
 @dataclass(frozen=True)
 class FinetuningPlan:
-    """How long and how fast to fine-tune, and on how much."""
+    """How long and how fast to fine-tune, and on how much.
+
+    Raises: InputError naming what cannot be.
+    """
 
     n_examples: int | None = None
     """Labelled texts to learn from, drawn evenly from the classes; all of them unless given."""
@@ -40,6 +46,16 @@ class FinetuningPlan:
     """Decides which documents are held out."""
     seed: int = 0
     """Decides everything else that is left to chance."""
+
+    def __post_init__(self) -> None:
+        require_positive("batch_size", self.batch_size)
+        if self.max_length < 3:
+            raise InputError(f"max_length={self.max_length} must be at least 3: [CLS], a token and [SEP]")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout={self.dropout} must be at least 0 and below 1")
+        if not 0 < self.held_out < 1:
+            raise InputError(f"held_out={self.held_out} must lie between 0 and 1; it is a share of the documents")
+        self.training_arguments(Path(), quiet=True)
 
     def training_arguments(self, output_dir: Path, quiet: bool) -> TrainingArguments:
         """How the trainer is to run."""
@@ -62,12 +78,21 @@ class FinetuningPlan:
 def finetune(model_folder: Path, data: str, folder: Path, plan: FinetuningPlan, **columns: str) -> dict[str, Any]:
     """Fine-tune a folder's encoder on labelled texts, judge it on held-out ones, and keep it in another folder.
 
-    Raises: InputError for a model or data that cannot be used.
+    A run that was stopped goes on from its checkpoint; one with another plan needs another folder.
+
+    Raises: InputError for a model or data that cannot be used; TrainingInterruptedError after Ctrl-C.
     """
+    weights = sha256(require_weights(require_folder(model_folder)))
+    entries = {"model_sha256": weights, "data": corpora.fingerprint(data), **columns, **asdict(plan)}
+    require_same_plan(folder, entries)
     tokenizer = Tokenizer.from_pretrained(model_folder)
-    training, held_out = corpora.split_labelled(corpora.labelled(data, **columns), plan.held_out, plan.split_seed)
-    model = classifier_from(model_folder, training.label_names, plan)
-    figures = train_classifier(model, tokenizer, training, held_out, plan, folder / "checkpoints")
+    texts = corpora.labelled(data, **columns)
+    require_two_classes(texts)
+    training, held_out = corpora.split_labelled(texts, plan.held_out, plan.split_seed)
+    chosen = choose_examples(training, plan)
+    model = classifier_from(model_folder, texts.label_names, plan)
+    files.write_json(folder / PLAN_FILE, entries)
+    figures = train_classifier(model, tokenizer, chosen, held_out, plan, folder / "checkpoints")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     files.write_json(folder / "metrics.json", {"plan": asdict(plan), **figures})
@@ -103,20 +128,32 @@ def task_entries(label_names: tuple[str, ...], plan: FinetuningPlan) -> dict[str
 def train_classifier(
     model: BertForSequenceClassification,
     tokenizer: Tokenizer,
-    training: LabelledTexts,
+    chosen: LabelledTexts,
     held_out: LabelledTexts,
     plan: FinetuningPlan,
     checkpoints: Path,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Train on (some of) the labelled texts, and judge on the held-out ones."""
+    """Train on the chosen texts, from a checkpoint if the run was stopped, and judge on the held-out ones."""
     max_length = min(plan.max_length, model.config.max_position_embeddings)
-    chosen = training if plan.n_examples is None else draw_evenly(training, plan.n_examples, plan.seed)
     dataset = TextClassification(chosen.texts, chosen.labels, tokenizer, max_length)
     arguments = plan.training_arguments(checkpoints, quiet)
     trainer = Trainer(model, arguments, train_dataset=dataset, data_collator=PaddingCollator(tokenizer))
-    trainer.train()
-    return judge(trainer, TextClassification(held_out.texts, held_out.labels, tokenizer, max_length), held_out)
+    trainer.train(resume_from_checkpoint=True)
+    figures = judge(trainer, TextClassification(held_out.texts, held_out.labels, tokenizer, max_length), held_out)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return figures
+
+
+def require_two_classes(texts: LabelledTexts) -> None:
+    """Refuse texts that leave nothing to tell apart."""
+    if len(texts.label_names) < 2:
+        raise InputError(f"all {len(texts)} texts have the class {texts.label_names[0]!r}; give texts of two or more")
+
+
+def choose_examples(training: LabelledTexts, plan: FinetuningPlan) -> LabelledTexts:
+    """The texts to learn from."""
+    return training if plan.n_examples is None else draw_evenly(training, plan.n_examples, plan.seed)
 
 
 def draw_evenly(texts: LabelledTexts, n_examples: int, seed: int) -> LabelledTexts:
@@ -142,12 +179,22 @@ def evaluate_classifier(
 
     Raises: InputError if a class of the texts is none of the model's.
     """
-    known = list((model.config.id2label or {}).values())
-    if list(texts.label_names) != known:
-        raise InputError(f"the texts have the classes {list(texts.label_names)}, but the model knows {known}")
+    texts = numbered_as_by(model, texts)
     dataset = TextClassification(texts.texts, texts.labels, tokenizer, model.config.max_position_embeddings)
     arguments = TrainingArguments("unused", per_device_eval_batch_size=128)
     return judge(Trainer(model, arguments, data_collator=PaddingCollator(tokenizer)), dataset, texts)
+
+
+def numbered_as_by(model: BertForSequenceClassification, texts: LabelledTexts) -> LabelledTexts:
+    """The same texts, their classes numbered as a model numbers them.
+
+    Raises: InputError if a class of the texts is none of the model's.
+    """
+    known = tuple((model.config.id2label or {}).values())
+    if not set(texts.label_names) <= set(known):
+        raise InputError(f"the texts have the classes {list(texts.label_names)}, but the model knows {list(known)}")
+    labels = [known.index(texts.label_names[label]) for label in texts.labels]
+    return replace(texts, labels=labels, label_names=known)
 
 
 def judge(trainer: Trainer, dataset: TextClassification, texts: LabelledTexts) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from minitransformer.errors import InputError
 from minitransformer.positions import sinusoids
 
 NEIGHBOURS = (-1, 1, -2, 2)
+STRIDE = 2
 
 
 def start_by_reading_neighbours(
@@ -58,28 +59,38 @@ def keep_variance(encoder: Encoder) -> None:
 
 @torch.no_grad()
 def give_columns_to_positions(embeddings: Embeddings, columns: int) -> None:
-    """Put sinusoids into the first columns, where words and segments begin at 0, and zeros into the others."""
+    """Put sinusoids into the first columns, where words and segments begin at 0, and zeros into the others.
+
+    Every second row of the table is taken: neighbours then differ more.
+    """
     loudness = math.sqrt(2) * embeddings.word.weight[:, columns:].std()
+    n_positions = embeddings.position.num_embeddings
     embeddings.word.weight[:, :columns] = 0.0
     embeddings.segment.weight[:, :columns] = 0.0
     embeddings.position.weight.zero_()
-    embeddings.position.weight[:, :columns] = loudness * sinusoids(embeddings.position.num_embeddings, columns)
+    embeddings.position.weight[:, :columns] = loudness * sinusoids(STRIDE * n_positions, columns)[::STRIDE]
 
 
 @torch.no_grad()
 def turn_heads(
     attention: MultiHeadAttention, embeddings: Embeddings, offsets: Sequence[int], columns: int, sharpness: float
 ) -> None:
-    """Make each head's key a copy of the position's columns, and its query a copy turned by the head's offset."""
+    """Make each head's key a copy of the positions' columns, and its query a copy turned by the head's offset."""
     width = attention.query.out_features // attention.n_heads
-    used = min(columns, width)
-    frequency = 10_000 ** (-torch.arange(0, used, 2) / columns)
+    frequency = telling_frequencies(embeddings.position.num_embeddings, columns, width)
+    used = 2 * len(frequency)
     scale = scale_for(sharpness, frequency, width, position_energy(embeddings))
-    for head in range(attention.n_heads):
+    for head, offset in enumerate(offsets[: attention.n_heads]):
         rows = slice(head * width, (head + 1) * width)
-        for projection, offset in ((attention.query, offsets[head % len(offsets)]), (attention.key, 0)):
+        for projection, angles in ((attention.query, offset * frequency), (attention.key, 0 * frequency)):
             projection.weight[rows] *= 0.1
-            projection.weight[rows][:used, :used] += scale * rotation(offset * frequency)
+            projection.weight[rows][:used, :used] += scale * rotation(angles)
+
+
+def telling_frequencies(n_positions: int, columns: int, width: int) -> torch.Tensor:
+    """The frequencies whose waves are shorter than the table: slower ones hardly tell two positions apart."""
+    frequency = STRIDE * 10_000 ** (-torch.arange(0, min(columns, width), 2) / columns)
+    return frequency[frequency >= min(2 * math.pi / n_positions, float(frequency[0]))]
 
 
 def scale_for(sharpness: float, frequency: torch.Tensor, width: int, energy: float) -> float:
@@ -99,10 +110,10 @@ def position_energy(embeddings: Embeddings) -> float:
 def rotation(angles: torch.Tensor) -> torch.Tensor:
     """The matrix that turns each pair of columns (sine, cosine) by its angle.
 
-    >>> rotation(torch.tensor([0.0])).tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
+    >>> rotation(torch.tensor([0.0])).int().tolist()
+    [[1, 0], [0, 1]]
     """
-    turned = torch.zeros(2 * len(angles), 2 * len(angles))
+    turned = angles.new_zeros(2 * len(angles), 2 * len(angles))
     sine, cosine = 2 * torch.arange(len(angles)), 2 * torch.arange(len(angles)) + 1
     turned[sine, sine] = turned[cosine, cosine] = angles.cos()
     turned[sine, cosine] = angles.sin()

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw as torch_adamw
 
 from minitransformer.errors import InputError
+from minitransformer.visibility import require_boolean
 
 KINDS = ("equations", "fused")
 
@@ -108,6 +109,7 @@ def scaled_dot_product_attention(
     PyTorch leaves open what a query that sees nothing reads: such a query is shown everything, and its result is then
     replaced by zeros, so that neither NaN nor a gradient can leave it.
     """
+    require_boolean(may_attend)
     if may_attend is None:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout_rate, scale=scale)
     sees_nothing = ~may_attend.any(dim=-1, keepdim=True)
@@ -149,9 +151,8 @@ def dropout(x: Tensor, rate: float) -> Tensor:
 
 def token_cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Fused twin of `losses.token_cross_entropy`."""
-    return F.cross_entropy(
-        logits.flatten(0, -2), target.flatten(), reduction="none", label_smoothing=label_smoothing
-    ).reshape(target.shape)
+    rows, targets = logits.reshape(-1, logits.shape[-1]), target.reshape(-1).long()
+    return F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing).reshape(target.shape)
 
 
 def binary_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:

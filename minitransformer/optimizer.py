@@ -157,8 +157,9 @@ def cosine_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
     require_schedule(warmup_steps, total_steps)
     if step < warmup_steps:
         return step / warmup_steps
-    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    if step >= total_steps:
+        return 0.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
 
 
 def inverse_square_root_warmup(step: int, warmup_steps: int) -> float:

@@ -23,12 +23,13 @@ def loss_curves(history: Sequence[Mapping[str, float]], vocabulary: int, unigram
     """The two losses of pretraining over its steps, beside what chance and word counts alone would reach."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     words, sentences = figure.subplots(1, 2)
-    steps = [entry["step"] for entry in history]
-    curve(words, steps, [entry["masked_lm_loss"] for entry in history], BLUE, "masked words")
+    logs = [entry for entry in history if "masked_lm_loss" in entry]
+    steps = [entry["step"] for entry in logs]
+    curve(words, steps, [entry["masked_lm_loss"] for entry in logs], BLUE, "masked words")
     level(words, math.log(vocabulary), f"every word equally likely: ln V = {math.log(vocabulary):.2f}")
     level(words, unigram_entropy, f"only the words' frequencies: {unigram_entropy:.2f}")
     words.set(title="Masked words", xlabel="step", ylabel="loss in nats")
-    curve(sentences, steps, [entry["next_sentence_loss"] for entry in history], ORANGE, "next sentence")
+    curve(sentences, steps, [entry["next_sentence_loss"] for entry in logs], ORANGE, "next sentence")
     level(sentences, math.log(2), f"a coin: ln 2 = {math.log(2):.2f}")
     sentences.set(title="Next sentence", xlabel="step", ylabel="loss in nats")
     for axes in (words, sentences):

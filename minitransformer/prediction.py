@@ -31,6 +31,8 @@ def fill_masks(model: BertForMaskedLM, tokenizer: Tokenizer, text: str, top_k: i
     """
     if MASK not in text:
         raise InputError(f"the text {text!r} holds no {MASK}; put one where a word is to be guessed")
+    if top_k < 1:
+        raise InputError(f"top_k={top_k} must be at least 1")
     ids = encode(model, tokenizer, text)
     with torch.no_grad():
         probability = softmax(model(ids).logits[0, ids[0] == tokenizer.mask_token_id])
@@ -66,8 +68,10 @@ def attention_of(
 def encode(model: BertPreTrainedModel, tokenizer: Tokenizer, text: str) -> Tensor:
     """The ids of one text as a batch of one.
 
-    Raises: InputError for a text longer than the model's positions.
+    Raises: InputError for an empty text, and one longer than the model's positions.
     """
+    if not text.strip():
+        raise InputError("the text is empty; give at least one word")
     ids = tokenizer.encode(text)
     if len(ids) > model.config.max_position_embeddings:
         raise InputError(
@@ -84,7 +88,7 @@ def kind_of(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; give the folder of a kept model")
-    return str(files.read_json(folder / "config.json").get("architectures", ["unknown"])[0])
+    return str((files.read_json(folder / "config.json").get("architectures") or ["unknown"])[0])
 
 
 def open_model(folder: Path, *wanted: type[BertPreTrainedModel]) -> BertPreTrainedModel:

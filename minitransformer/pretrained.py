@@ -1,12 +1,11 @@
 """Models kept in Hugging Face's folder layout: `config.json` and `model.safetensors`, and one name map per family."""
 
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +19,9 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config", bound="PretrainedConfig")
+Model = TypeVar("Model", bound="PretrainedModel")
 
 BERT_NAMES = {
     "embeddings.word": "embeddings.word_embeddings",
@@ -38,11 +40,15 @@ BERT_NAMES = {
     "masked_word.dense": "cls.predictions.transform.dense",
     "masked_word.norm": "cls.predictions.transform.LayerNorm",
     "masked_word.decoder": "cls.predictions.decoder",
+    "masked_word.decoder.bias": "cls.predictions.bias",
     "next_sentence.dense": "cls.seq_relationship",
     "classifier.dense": "classifier",
     "answer_span.dense": "qa_outputs",
 }
-"""Our modules and BERT's of the same meaning; `{i}` is the number of the block."""
+"""Our modules, or single parameters, and BERT's of the same meaning; `{i}` is the number of the block."""
+
+BERT_SYNONYMS = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+"""A second name of a tensor, and its first; where a file's two differ, the second is the one computed with."""
 
 
 @dataclass
@@ -53,7 +59,7 @@ class PretrainedConfig(ABC):
 
     @classmethod
     @abstractmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+    def from_dict(cls: type[Config], content: Mapping[str, Any]) -> Config:
         """Read the entries that the family knows."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,12 +67,17 @@ class PretrainedConfig(ABC):
         return {"model_type": self.model_type, **asdict(self)}
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **overrides: Any) -> Self:
+    def from_pretrained(cls: type[Config], folder: str | Path, **overrides: Any) -> Config:
         """Read `config.json` from a folder; `overrides` replace single entries.
 
-        Raises: InputError if the folder or the file is missing, or describes another family.
+        Raises: InputError if the folder or the file is missing, or describes another family, and for an override of
+        an entry that does not exist.
         """
         content = files.read_json(require_folder(folder) / CONFIG_FILE)
+        known = [field.name for field in fields(cls)]
+        for name, value in overrides.items():
+            if name not in known:
+                raise InputError(f"{name}={value!r} is no entry of {cls.__name__}; it has {', '.join(known)}")
         found = content.get("model_type", cls.model_type)
         if found != cls.model_type:
             raise InputError(
@@ -85,6 +96,7 @@ class PretrainedModel(nn.Module):
     config_class: ClassVar[type[PretrainedConfig]]
     base_prefix: ClassVar[str]
     names: ClassVar[Mapping[str, str]]
+    synonyms: ClassVar[Mapping[str, str]] = {}
     new_if_missing: ClassVar[tuple[str, ...]]
     """The beginnings of the names of parts that a task adds: they start anew where a file does not have them."""
 
@@ -123,10 +135,11 @@ class PretrainedModel(nn.Module):
                     module.weight[module.padding_idx] = 0.0
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **config_overrides: Any) -> Self:
+    def from_pretrained(cls: type[Model], folder: str | Path, **config_overrides: Any) -> Model:
         """Build the model that a folder describes, with the folder's parameters, ready to evaluate.
 
-        The parts that a task adds, and that the file does not have, start anew, and a warning names them.
+        The parts that a task adds, and that the file does not have, start anew, and a warning names them. A decoder in
+        the file that differs from the word table stays apart from it.
 
         Raises: InputError naming the folder, file or tensor if one is missing, has a wrong shape, or is damaged.
         """
@@ -139,20 +152,26 @@ class PretrainedModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` into a folder, whole or not at all.
 
-        A tied table is written once.
-
         Raises: InputError if the folder cannot be written to.
         """
         folder = Path(folder)
-        config = {**self.config.to_dict(), "architectures": [type(self).__name__], "dtype": "float32"}
+        dtype = str(next(self.parameters()).dtype).removeprefix("torch.")
+        config = {**self.config.to_dict(), "architectures": [type(self).__name__], "dtype": dtype}
+        with files.replacing(folder / WEIGHTS_FILE) as unfinished:
+            write_tensors(unfinished, self.tensors_on_disk())
+            files.write_json(folder / CONFIG_FILE, config)
+
+    def tensors_on_disk(self) -> dict[str, Tensor]:
+        """The parameters under their names in a file; a tied one is written once, an untied one under all its names."""
+        tied = self.tied_names()
         tensors = {
             self.name_on_disk(name): tensor.detach().contiguous()
             for name, tensor in self.state_dict().items()
-            if name not in self.tied_names()
+            if name not in tied
         }
-        with files.replacing(folder / WEIGHTS_FILE) as weights, files.replacing(folder / CONFIG_FILE) as description:
-            save_file(tensors, weights, metadata={"format": "pt"})
-            description.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if not tied:
+            tensors |= {second: tensors[first].clone() for second, first in self.synonyms.items() if first in tensors}
+        return tensors
 
     def tied_names(self) -> Mapping[str, str]:
         """Each parameter that is another one under a second name, and that other one."""
@@ -173,6 +192,8 @@ class PretrainedModel(nn.Module):
 
     def name_on_disk(self, name: str) -> str:
         """The name by which a file knows one of our parameters."""
+        if name in self.names:
+            return self.names[name]
         prefix = f"{self.base_prefix}." if name.startswith(f"{self.base_prefix}.") else ""
         module, leaf = name.removeprefix(prefix).rsplit(".", 1)
         number = next((part for part in module.split(".") if part.isdigit()), "")
@@ -184,26 +205,38 @@ class PretrainedModel(nn.Module):
 
         Raises: InputError for an encoder tensor that is missing, a wrong shape, and a block the model has no place for.
         """
-        found = {self.without_prefix(modern_name(name)): tensor for name, tensor in tensors.items()}
+        found = self.by_first_name(tensors)
         wanted = {name: self.without_prefix(self.name_on_disk(name)) for name in self.state_dict()}
         self.refuse_blocks_without_place(set(found) - set(wanted.values()), source)
         for name, first in self.tied_names().items():
-            if wanted[name] in found and not torch.equal(found[wanted[name]], found[wanted[first]]):
+            both = [found[wanted[one]] for one in (name, first) if wanted[one] in found]
+            if len(both) == 2 and not torch.equal(*both):
                 self.untie(name)
         new = []
-        for name in self.state_dict().keys() - self.tied_names().keys():
+        tied = self.tied_names()
+        for name in (name for name in self.state_dict() if name not in tied):
             if wanted[name] in found:
                 copy_tensor(found[wanted[name]], self.get_parameter(name), wanted[name], source)
             elif wanted[name].startswith(self.new_if_missing):
-                new.append(name)
+                new.append(self.name_on_disk(name))
             else:
                 raise InputError(
                     f"{source} has no tensor {self.name_on_disk(name)!r}; is it whole, and of this family?"
                 )
         if new:
             logger.warning(
-                "%s does not hold %s: trained anew, or the answers mean nothing", source, ", ".join(sorted(new))
+                "%s does not hold %s: train these parts first, for they start from random numbers",
+                source,
+                ", ".join(sorted(new)),
             )
+
+    def by_first_name(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A file's tensors in today's spelling, without prefix, each under the first of its names."""
+        found = {self.without_prefix(modern_name(name)): tensor for name, tensor in tensors.items()}
+        for second, first in self.synonyms.items():
+            if second in found:
+                found[first] = found.pop(second)
+        return found
 
     def without_prefix(self, name: str) -> str:
         """The name without the family's prefix, which files of the bare encoder lack."""
@@ -222,13 +255,13 @@ class PretrainedModel(nn.Module):
 def modern_name(name: str) -> str:
     """A tensor's name in today's spelling: files born in TensorFlow say gamma and beta.
 
-    >>> modern_name("bert.embeddings.LayerNorm.gamma"), modern_name("cls.predictions.bias")
-    ('bert.embeddings.LayerNorm.weight', 'cls.predictions.decoder.bias')
+    >>> modern_name("bert.embeddings.LayerNorm.gamma")
+    'bert.embeddings.LayerNorm.weight'
     """
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
         if name.endswith(old):
-            name = name.removesuffix(old) + new
-    return "cls.predictions.decoder.bias" if name == "cls.predictions.bias" else name
+            return name.removesuffix(old) + new
+    return name
 
 
 def copy_tensor(found: Tensor, parameter: Tensor, name: str, source: Path) -> None:
@@ -281,3 +314,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged or truncated ({error}); copy or save it again") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file, with the permissions that a new file has here; the library's are its owner's alone.
+
+    Raises: OSError like any other writing, where the library has an error of its own.
+    """
+    path.touch()
+    permissions = path.stat().st_mode
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    path.chmod(permissions)

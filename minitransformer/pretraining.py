@@ -5,12 +5,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from minitransformer import corpora, files
 from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs
+from minitransformer.checkpoint import PLAN_FILE, require_same_plan
 from minitransformer.errors import InputError
 from minitransformer.initialisation import start_by_reading_neighbours
 from minitransformer.losses import LossPart
@@ -19,16 +21,18 @@ from minitransformer.models.bert_config import BertConfig
 from minitransformer.shards import Shards
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import Batch, Trainer, add_parts, evaluating, step_seed
-from minitransformer.training_arguments import TrainingArguments
+from minitransformer.training_arguments import TrainingArguments, require_positive
 
 EVALUATION_BATCH = 128
+LAST_TOKENIZER_FILE = "tokenizer_config.json"
+"""Where this one is, `Tokenizer.save_pretrained` has written them all."""
 
 
 @dataclass(frozen=True)
 class PretrainingPlan:
     """How large a BERT, and how long to pretrain it; the defaults take four minutes on two CPU cores.
 
-    Raises: InputError for a vocabulary, a length or a share that cannot be.
+    Raises: InputError naming what cannot be, before anything is read.
     """
 
     vocab_size: int = 4096
@@ -63,6 +67,16 @@ class PretrainingPlan:
     def __post_init__(self) -> None:
         if self.max_length < 8:
             raise InputError(f"max_length={self.max_length} must be at least 8: [CLS], two segments and two [SEP]")
+        if not 0 < self.held_out < 1:
+            raise InputError(f"held_out={self.held_out} must lie between 0 and 1; it is a share of the documents")
+        for name in ("batch_size", "max_steps"):
+            require_positive(name, getattr(self, name))
+        self.config(self.vocab_size, padding_id=0)
+        self.training_arguments(Path())
+
+    def entries(self, corpus: str) -> dict[str, Any]:
+        """What a folder is remembered by."""
+        return {"corpus": corpora.fingerprint(corpus), **asdict(self)}
 
     def config(self, vocab_size: int, padding_id: int) -> BertConfig:
         """The model's configuration; the tokenizer may have found fewer words than it was allowed."""
@@ -112,7 +126,7 @@ def pretrain(corpus: str, folder: Path, plan: PretrainingPlan) -> dict[str, floa
 
     Raises: InputError for a corpus that cannot be used; TrainingInterruptedError after Ctrl-C.
     """
-    require_same_plan(folder, {"corpus": corpora.fingerprint(corpus), **asdict(plan)})
+    require_same_plan(folder, plan.entries(corpus))
     if (folder / "metrics.json").is_file():
         return files.read_json(folder / "metrics.json")
     text = prepare_text(corpus, folder, plan)
@@ -128,7 +142,7 @@ def pretrain(corpus: str, folder: Path, plan: PretrainingPlan) -> dict[str, floa
         "steps": float(state.global_step),
         "vocabulary": float(text.tokenizer.vocab_size),
         "parameters": float(model.num_parameters()),
-        "unigram_entropy": unigram_entropy(text.held_out),
+        "unigram_entropy": unigram_entropy(text.held_out, text.tokenizer.vocab_size),
         **evaluate_pretraining(model, text.held_out, text.tokenizer, plan.max_length, plan.seed),
     }
     files.write_json(folder / "history.json", {"history": state.log_history})
@@ -136,39 +150,41 @@ def pretrain(corpus: str, folder: Path, plan: PretrainingPlan) -> dict[str, floa
     return metrics
 
 
-def require_same_plan(folder: Path, plan: dict[str, object]) -> None:
-    """Remember a folder's plan, and refuse to mix it with another one.
-
-    Raises: InputError naming the entry that differs.
-    """
-    path = folder / "plan.json"
-    if not path.is_file():
-        files.write_json(path, plan)
-        return
-    for name, before in files.read_json(path).items():
-        if plan.get(name) != before:
-            raise InputError(
-                f"{folder} was begun with {name}={before!r}, not {plan.get(name)!r}; "
-                "choose another output folder, or delete this one"
-            )
-
-
 def prepare_text(corpus: str, folder: Path, plan: PretrainingPlan) -> PreparedText:
     """Split the corpus by documents, train the tokenizer on the training ones, and turn all into shards.
 
-    Held-out documents are unseen by the tokenizer too.
+    Held-out documents are unseen by the tokenizer too. The plan is remembered as soon as something follows from it.
+
+    Raises: InputError for a corpus with too few documents.
     """
     n_documents = sum(1 for _ in corpora.documents(corpus))
     training, held_out = corpora.split_documents(range(n_documents), plan.held_out, seed=plan.seed)
-    tokenizer_file = folder / "tokenizer.json"
-    if tokenizer_file.is_file():
+    require_two_documents(len(training), len(held_out))
+    if (folder / LAST_TOKENIZER_FILE).is_file():
         tokenizer = Tokenizer.from_pretrained(folder)
     else:
         tokenizer = Tokenizer.train(chosen_documents(corpus, set(training)), plan.vocab_size, plan.lowercase)
+        files.write_json(folder / PLAN_FILE, plan.entries(corpus))
         tokenizer.save_pretrained(folder)
     source = corpora.fingerprint(corpus)
     shards = Shards.build(folder / "shards", corpora.documents(corpus), tokenizer, source, progress=True)
     return PreparedText(tokenizer, shards.select(training), shards.select(held_out))
+
+
+def require_two_documents(n_training: int, n_held_out: int) -> None:
+    """Refuse, before any training, a split on which next sentences cannot be told from others.
+
+    >>> require_two_documents(n_training=2, n_held_out=1)
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: of 3 documents 1 would be held out, and 2 trained on, but next sentences need \
+two on each side; add documents (a blank line separates them) or change held_out
+    """
+    if min(n_training, n_held_out) < 2:
+        raise InputError(
+            f"of {n_training + n_held_out} documents {n_held_out} would be held out, and {n_training} trained on, but "
+            "next sentences need two on each side; add documents (a blank line separates them) or change held_out"
+        )
 
 
 def chosen_documents(corpus: str, numbers: set[int]) -> Iterator[corpora.Document]:
@@ -181,7 +197,7 @@ def new_model(text: PreparedText, plan: PretrainingPlan) -> BertForPreTraining:
     torch.manual_seed(plan.seed)
     model = BertForPreTraining(plan.config(text.tokenizer.vocab_size, text.tokenizer.pad_token_id))
     start_by_reading_neighbours(model.bert.embeddings, model.bert.encoder)
-    start_from_frequencies(model, token_counts(text.training))
+    start_from_frequencies(model, token_counts(text.training, text.tokenizer.vocab_size))
     return model
 
 
@@ -192,21 +208,21 @@ def start_from_frequencies(model: BertForPreTraining, counts: np.ndarray) -> Non
         model.masked_word.decoder.bias.copy_(torch.from_numpy(np.log(frequency)))
 
 
-def token_counts(shards: Shards) -> np.ndarray:
+def token_counts(shards: Shards, vocab_size: int) -> np.ndarray:
     """How often each token occurs."""
-    counts = np.zeros(shards.contents["vocab_size"], dtype=np.int64)
+    counts = np.zeros(vocab_size, dtype=np.int64)
     for document in range(len(shards)):
         for sentence in shards[document]:
-            counts += np.bincount(sentence, minlength=len(counts))
+            counts += np.bincount(sentence, minlength=vocab_size)
     return counts
 
 
-def unigram_entropy(shards: Shards) -> float:
+def unigram_entropy(shards: Shards, vocab_size: int) -> float:
     """The lowest loss of a model that ignores the context: −Σ p ln p over the text's own frequencies, in nats.
 
     Source: Shannon 1948, §6.
     """
-    counts = token_counts(shards)
+    counts = token_counts(shards, vocab_size)
     probability = counts[counts > 0] / counts.sum()
     return float(-(probability * np.log(probability)).sum())
 
@@ -219,7 +235,7 @@ def evaluate_on_corpus(model: BertForPreTraining, tokenizer: Tokenizer, corpus: 
     with tempfile.TemporaryDirectory() as folder:
         shards = Shards.build(Path(folder) / "shards", corpora.documents(corpus), tokenizer)
         return {
-            "unigram_entropy": unigram_entropy(shards),
+            "unigram_entropy": unigram_entropy(shards, tokenizer.vocab_size),
             **evaluate_pretraining(model, shards, tokenizer, model.config.max_position_embeddings),
         }
 

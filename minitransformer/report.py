@@ -135,7 +135,7 @@ def filled_section(filled: Sequence[FilledText]) -> str:
 def guess_cell(guess: Guess, hidden: str) -> str:
     """One guess with its probability; the right one stands out."""
     word = escape(guess.answer)
-    word = f"<b>{word}</b>" if guess.answer == hidden.lower() else word
+    word = f"<b>{word}</b>" if guess.answer.lower() == hidden.lower() else word
     return f'<span class="guess">{word} <small>{guess.probability:.0%}</small></span>'
 
 

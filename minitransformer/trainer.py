@@ -29,6 +29,7 @@ from minitransformer.pretrained import PretrainedModel
 from minitransformer.training_arguments import TrainingArguments
 
 Batch = dict[str, Tensor]
+Figures = dict[str, int | float]
 
 
 @runtime_checkable
@@ -56,7 +57,9 @@ class TrainerState:
     global_step: int = 0
     max_steps: int = 0
     epoch: float = 0.0
-    log_history: list[dict[str, float]] = field(default_factory=list)
+    log_history: list[Figures] = field(default_factory=list)
+    unlogged: dict[str, list[int | float]] = field(default_factory=dict)
+    """For each part of the loss its sum and count since the last log, so that a resumed run logs the same means."""
 
 
 class TrainingInterruptedError(Exception):
@@ -70,7 +73,7 @@ class TrainingInterruptedError(Exception):
 class TrainerCallback:
     """Told what happens; subclass it and write the methods you need."""
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, logs: Figures) -> None:
         """Figures were logged."""
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, metrics: dict[str, float]) -> None:
@@ -113,6 +116,7 @@ class Trainer:
         self.compute_metrics = compute_metrics
         self.callbacks = list(callbacks)
         self.state = TrainerState()
+        self.checkpoint_of_this_step: Path | None = None
         self.optimizer = AdamW(
             decay_groups(model, args.weight_decay),
             lr=args.learning_rate,
@@ -126,22 +130,25 @@ class Trainer:
         Raises: TrainingInterruptedError after Ctrl-C, once a checkpoint is written.
         """
         dataset = require_examples(self.train_dataset)
-        batches_per_epoch = math.ceil(len(dataset) / self.args.per_device_train_batch_size)
+        begin_epoch(dataset, 0)
+        n_examples = len(dataset)
+        batches_per_epoch = math.ceil(n_examples / self.args.per_device_train_batch_size)
         self.state = self.resume(resume_from_checkpoint)
         self.state.max_steps = self.args.max_steps
         if self.args.max_steps < 1:
             self.state.max_steps = math.ceil(self.args.num_train_epochs * batches_per_epoch)
         self.model.train()
-        window = LogWindow()
+        window = LogWindow(self.state.unlogged)
         with self.progress_bar() as bar, deferred_interrupt() as interrupted:
-            for indices in self.remaining_batches(dataset, batches_per_epoch):
+            for indices in self.remaining_batches(dataset, n_examples):
+                self.checkpoint_of_this_step = None
                 parts, norm, n_tokens = self.update([dataset[int(index)] for index in indices])
                 self.state.global_step += 1
                 self.state.epoch = self.state.global_step / batches_per_epoch
                 window.add(parts, norm, n_tokens)
                 self.after_update(window, bar, ends_epoch=self.state.global_step % batches_per_epoch == 0)
                 if interrupted.is_set():
-                    raise TrainingInterruptedError(self.save_checkpoint())
+                    raise TrainingInterruptedError(self.checkpoint_of_this_step or self.save_checkpoint())
         return self.state
 
     def resume(self, resume_from_checkpoint: str | Path | bool | None) -> TrainerState:
@@ -155,14 +162,19 @@ class Trainer:
             return TrainerState()
         return TrainerState(**load_checkpoint(folder, self.model, self.optimizer))
 
-    def remaining_batches(self, dataset: MapDataset, batches_per_epoch: int) -> Iterator[np.ndarray]:
-        """The numbers of the examples of each batch still to come; earlier ones are not read again."""
+    def remaining_batches(self, dataset: MapDataset, n_examples: int) -> Iterator[np.ndarray]:
+        """The numbers of the examples of each batch still to come; earlier ones are not read again.
+
+        Every epoch is as long as the first, so that a step's number tells its epoch. A dataset that has become longer
+        is read in part, one that has become shorter begins again.
+        """
         size = self.args.per_device_train_batch_size
+        batches_per_epoch = math.ceil(n_examples / size)
         while self.state.global_step < self.state.max_steps:
             epoch, first = divmod(self.state.global_step, batches_per_epoch)
-            if hasattr(dataset, "set_epoch"):
-                dataset.set_epoch(epoch)
-            order = np.random.default_rng([self.args.seed, epoch]).permutation(len(dataset))
+            begin_epoch(dataset, epoch)
+            shuffled = np.random.default_rng([self.args.seed, epoch]).permutation(len(dataset))
+            order = np.resize(shuffled, n_examples)
             last = min(batches_per_epoch, first + self.state.max_steps - self.state.global_step)
             for batch in range(first, last):
                 yield order[batch * size : (batch + 1) * size]
@@ -174,6 +186,8 @@ class Trainer:
         with self.precision():
             parts = loss_parts(self.model, batch)
             loss = torch.stack([part.mean for part in parts.values()]).sum()
+        if not loss.requires_grad:
+            raise InputError("the loss depends on no parameter that learns; is every one of them frozen?")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = self.clip_gradients()
@@ -195,8 +209,6 @@ class Trainer:
         """Shorten the gradients to `max_grad_norm`, and give the norm from before."""
         learning = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in learning if parameter.grad is not None]
-        if not gradients:
-            raise InputError("no parameter received a gradient; does the model's loss depend on its parameters?")
         norm = global_norm(gradients).item()
         if 0 < self.args.max_grad_norm < norm < math.inf:
             for parameter, gradient in zip(learning, clip_global_norm(gradients, self.args.max_grad_norm), strict=True):
@@ -219,7 +231,7 @@ class Trainer:
 
     def log(self, figures: dict[str, float]) -> None:
         """Remember figures with the step they belong to, and tell the callbacks."""
-        entry = {"step": self.state.global_step, "epoch": round(self.state.epoch, 4), **figures}
+        entry: Figures = {"step": self.state.global_step, "epoch": round(self.state.epoch, 4), **figures}
         self.state.log_history.append(entry)
         for callback in self.callbacks:
             callback.on_log(self.args, self.state, entry)
@@ -229,6 +241,7 @@ class Trainer:
         folder = save_checkpoint(
             Path(self.args.output_dir), self.model, self.optimizer, asdict(self.state), self.args.save_total_limit
         )
+        self.checkpoint_of_this_step = folder
         for callback in self.callbacks:
             callback.on_save(self.args, self.state, folder)
         return folder
@@ -307,32 +320,35 @@ class Trainer:
 
 
 class LogWindow:
-    """What happened since the last log: the mean of each part of the loss, and the speed."""
+    """What happened since the last log: the mean of each part of the loss, and the speed.
 
-    def __init__(self) -> None:
-        self.clear()
+    `sums` holds the sum and the count of each part, and is kept with the checkpoints.
+    """
 
-    def clear(self) -> None:
-        """Begin anew."""
-        self.sums: dict[str, LossPart] = {}
+    def __init__(self, sums: dict[str, list[int | float]]) -> None:
+        self.sums = sums
         self.norm = 0.0
         self.n_tokens = 0
         self.started = time.perf_counter()
 
     def add(self, parts: dict[str, LossPart], norm: float, n_tokens: int) -> None:
         """Count one update in."""
-        self.sums = add_parts(self.sums, parts)
+        for name, part in parts.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [total + part.total.item(), count + part.count]
         self.norm = norm
         self.n_tokens += n_tokens
 
     def close(self) -> dict[str, float]:
         """The figures of the window, which begins anew."""
-        means = {name: part.mean.item() for name, part in self.sums.items()}
+        means = {name: total / count for name, (total, count) in self.sums.items()}
         if "loss" not in means:
             means = {"loss": sum(means.values()), **means}
         seconds = time.perf_counter() - self.started
         figures = {**means, "grad_norm": self.norm, "tokens_per_second": self.n_tokens / seconds}
-        self.clear()
+        self.sums.clear()
+        self.n_tokens = 0
+        self.started = time.perf_counter()
         return figures
 
 
@@ -341,11 +357,11 @@ def loss_parts(model: nn.Module, batch: Batch) -> dict[str, LossPart]:
     if hasattr(model, "training_losses"):
         return model.training_losses(**batch)  # type: ignore[operator, no-any-return]
     output = model(**batch)
-    loss = output["loss"] if isinstance(output, dict) else getattr(output, "loss", None)
+    loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
     if loss is None:
         raise InputError(f"{type(model).__name__} returned no loss; do the examples hold labels?")
     count = count_labels(batch)
-    return {"loss": LossPart(loss * count, count)}
+    return {"loss": LossPart(loss * count if count else torch.zeros_like(loss), count)}
 
 
 def count_labels(batch: Batch) -> int:
@@ -374,7 +390,7 @@ def add_parts(sums: dict[str, LossPart], parts: dict[str, LossPart]) -> dict[str
 
 def first_scores(output: Any) -> Tensor:
     """The scores of a model's output."""
-    scores = output["logits"] if isinstance(output, dict) else getattr(output, "logits", None)
+    scores = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
     if not isinstance(scores, Tensor):
         raise InputError(f"{type(output).__name__} has no logits to predict with")
     return scores
@@ -414,6 +430,12 @@ def step_seed(seed: int, step: int) -> int:
 def is_due(strategy: str, at_step: bool, at_epoch: bool) -> bool:
     """Whether a strategy asks for something now."""
     return (strategy == "steps" and at_step) or (strategy == "epoch" and at_epoch)
+
+
+def begin_epoch(dataset: MapDataset, epoch: int) -> None:
+    """Tell a dataset that wants to know it which epoch begins."""
+    if hasattr(dataset, "set_epoch"):
+        dataset.set_epoch(epoch)
 
 
 def require_examples(dataset: MapDataset | None, name: str = "train_dataset") -> MapDataset:

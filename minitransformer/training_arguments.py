@@ -1,5 +1,6 @@
 """How to train: the arguments that Hugging Face's users know, and what each of them means here."""
 
+import math
 from dataclasses import dataclass
 
 from minitransformer.errors import InputError
@@ -7,6 +8,7 @@ from minitransformer.optimizer import cosine_warmup, inverse_square_root_warmup,
 
 SCHEDULES = ("linear", "cosine", "inverse_sqrt")
 STRATEGIES = ("no", "steps", "epoch")
+EVERY_SO_MANY_STEPS = ("logging_steps", "eval_steps", "save_steps")
 
 
 @dataclass
@@ -49,20 +51,18 @@ class TrainingArguments:
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)} must not be negative")
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "logging_steps"):
+            require_not_negative(name, getattr(self, name))
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", *EVERY_SO_MANY_STEPS):
             require_positive(name, getattr(self, name))
-        for name in ("eval_steps", "save_steps"):
-            require_positive(name, getattr(self, name))
-        if self.max_steps < 1 and self.num_train_epochs <= 0:
+        if self.max_steps < 1 and not 0 < self.num_train_epochs < math.inf:
             raise InputError(f"num_train_epochs={self.num_train_epochs} must be positive, or give max_steps")
         if self.save_total_limit is not None:
             require_positive("save_total_limit", self.save_total_limit)
-        if self.lr_scheduler_type not in ("linear", "cosine", "inverse_sqrt"):
-            raise InputError(
-                f"lr_scheduler_type={self.lr_scheduler_type!r} is not 'linear', 'cosine' or 'inverse_sqrt'"
-            )
+        if self.lr_scheduler_type not in SCHEDULES:
+            raise InputError(f"lr_scheduler_type={self.lr_scheduler_type!r} is not one of {SCHEDULES}")
         for name in ("eval_strategy", "save_strategy"):
             if getattr(self, name) not in STRATEGIES:
                 raise InputError(f"{name}={getattr(self, name)!r} is not one of {STRATEGIES}")
@@ -77,6 +77,20 @@ class TrainingArguments:
             return self.learning_rate * inverse_square_root_warmup(step, max(1, self.warmup_steps))
         schedule = {"linear": linear_warmup, "cosine": cosine_warmup}[self.lr_scheduler_type]
         return self.learning_rate * schedule(step, min(self.warmup_steps, total_steps), total_steps)
+
+
+def require_not_negative(name: str, value: int | float) -> None:
+    """Refuse a number below zero, and what is no number at all.
+
+    >>> require_not_negative("learning_rate", float("nan"))
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: learning_rate=nan must be a number
+    """
+    if value < 0:
+        raise InputError(f"{name}={value} must not be negative")
+    if not math.isfinite(value):
+        raise InputError(f"{name}={value} must be a number")
 
 
 def require_positive(name: str, value: int) -> None:

@@ -290,7 +290,7 @@ def regression_loss(logits: Float[Tensor, "B N"], labels: Num[Tensor, "B *N"]) -
     return mean_squared_error(logits, labels.reshape(logits.shape).to(logits.dtype))
 
 
-def single_label_loss(logits: Float[Tensor, "B N"], labels: Int[Tensor, "B *one"]) -> Float[Tensor, ""]:
+def single_label_loss(logits: Float[Tensor, "B N"], labels: Int[Tensor, "B ..."]) -> Float[Tensor, ""]:
     """The surprise at the class of each example."""
     if labels.numel() != len(logits):
         raise InputError(
@@ -373,8 +373,8 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         token_type_ids: Int[Tensor, "#B L"] | None = None,
         position_ids: Int[Tensor, "#B L"] | None = None,
         inputs_embeds: Float[Tensor, "B L D"] | None = None,
-        start_positions: Int[Tensor, " B"] | None = None,
-        end_positions: Int[Tensor, " B"] | None = None,
+        start_positions: Int[Tensor, "B ..."] | None = None,
+        end_positions: Int[Tensor, "B ..."] | None = None,
         **outputs: bool,
     ) -> QuestionAnsweringModelOutput:
         """Score each position as the start, and as the end, of the answer."""
@@ -386,7 +386,7 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         return QuestionAnsweringModelOutput(loss, start, end, read.hidden_states, read.attentions)
 
 
-def position_loss(logits: Float[Tensor, "B L"], position: Int[Tensor, "B *one"]) -> Float[Tensor, ""]:
+def position_loss(logits: Float[Tensor, "B L"], position: Int[Tensor, "B ..."]) -> Float[Tensor, ""]:
     """The surprise at a position; one beyond the text does not count."""
     length = logits.shape[1]
     return cross_entropy(logits, position.reshape(-1).clamp(0, length), ignore_index=length)

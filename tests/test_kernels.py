@@ -1,0 +1,183 @@
+"""The switch between the written equations and their fused twins, and that the two agree."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from strategies import AttentionCase, LossCase, VectorsCase, attention_cases, loss_cases, vectors_cases
+from tolerances import LAYER, ROUNDING, SUM, assert_close
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from minitransformer import attention, dropout, feed_forward, kernels, losses, norm, optimizer
+from minitransformer.errors import InputError
+
+TWINS = [
+    function
+    for module in (attention, dropout, feed_forward, losses, norm, optimizer)
+    for name, function in vars(module).items()
+    if inspect.isfunction(function) and function.__module__ == module.__name__ and name in vars(kernels)
+]
+"""Every written equation that has a fused twin of the same name."""
+
+
+def under_both(function: Callable[..., Tensor], *arguments: object, **options: object) -> tuple[Tensor, Tensor]:
+    """The result of the written equation, and that of its twin."""
+    with kernels.use("equations"):
+        written = function(*arguments, **options)
+    with kernels.use("fused"):
+        return written, function(*arguments, **options)
+
+
+def test_fused_kernels_are_in_use_unless_told_otherwise() -> None:
+    assert kernels.active() == "fused"
+
+
+def test_a_block_chooses_kernels_for_itself_only() -> None:
+    with kernels.use("equations"):
+        assert kernels.active() == "equations"
+        with kernels.use("fused"):
+            assert kernels.active() == "fused"
+        assert kernels.active() == "equations"
+    assert kernels.active() == "fused"
+
+
+def test_an_error_in_a_block_gives_the_kernels_back() -> None:
+    with pytest.raises(RuntimeError, match="on purpose"), kernels.use("equations"):
+        raise RuntimeError("on purpose")
+    assert kernels.active() == "fused"
+
+
+def test_without_a_block_the_choice_stays() -> None:
+    before = kernels.use("equations")
+    assert kernels.active() == "equations"
+    before.__exit__(None, None, None)
+    assert kernels.active() == "fused"
+
+
+def test_kernels_that_do_not_exist_are_refused_and_change_nothing() -> None:
+    with pytest.raises(
+        InputError, match=r"kind='flash' is not one of \('equations', 'fused'\); use kernels.use\('fused'"
+    ):
+        kernels.use("flash")
+    assert kernels.active() == "fused"
+
+
+def test_every_fused_kernel_has_an_equation() -> None:
+    fused = {
+        name
+        for name, function in vars(kernels).items()
+        if inspect.isfunction(function) and (function.__doc__ or "").startswith("Fused twin of")
+    }
+    assert {function.__name__ for function in TWINS} == fused
+    assert len(fused) == 13
+
+
+@pytest.mark.parametrize("equation", TWINS, ids=lambda function: function.__name__)
+def test_twins_take_the_same_arguments(equation: Callable[..., Tensor]) -> None:
+    ours, twin = inspect.signature(equation), inspect.signature(getattr(kernels, equation.__name__))
+    assert [(each.name, each.default) for each in ours.parameters.values()] == [
+        (each.name, each.default) for each in twin.parameters.values()
+    ]
+
+
+class Operations(TorchDispatchMode):
+    """Notes which operations PyTorch runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, function: object, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        """Note the operation, and run it."""
+        self.names.add(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("equation", TWINS, ids=lambda function: function.__name__)
+def test_the_switch_decides_which_twin_runs(equation: Callable[..., Tensor], without_shape_checks: None) -> None:
+    """The written equation and its twin run other operations, so the switch reaches every one of them."""
+    x = torch.ones(2, 3)
+    arguments = {
+        "dropout": (x, 0.5),
+        "layer_norm": (x, x[0], x[0]),
+        "rms_norm": (x, x[0]),
+        "scaled_dot_product_attention": (x, x, x),
+        "token_cross_entropy": (x, torch.tensor([1, 2])),
+        "binary_cross_entropy": (x, x),
+        "global_norm": ([x],),
+        "adamw_update": ([x.clone()], [x], [x.clone()], [x.clone()], 1, 0.1, (0.9, 0.999), 1e-8, 0.0),
+    }.get(equation.__name__, (x,))
+    run = {}
+    for kind in kernels.KINDS:
+        with kernels.use(kind), Operations() as operations:
+            equation(*arguments)
+        run[kind] = operations.names
+    assert run["equations"] != run["fused"]
+
+
+@pytest.mark.equation("softmax", "log-softmax", "gelu", "gelu-tanh", "relu", "layer-norm", "rms-norm")
+@given(case=vectors_cases())
+def test_fused_functions_of_vectors_agree_with_the_written_ones(case: VectorsCase) -> None:
+    """Softmax, activations and norms give the same under both kernels."""
+    size = 1 + float(case.x.abs().max())
+    for axis in (0, -1):
+        assert_close(*under_both(attention.softmax, case.x, axis), SUM, size)
+        assert_close(*under_both(attention.log_softmax, case.x, axis), SUM, size)
+    for activation in (feed_forward.gelu, feed_forward.gelu_tanh, feed_forward.relu):
+        assert_close(*under_both(activation, case.x), ROUNDING, size)
+    assert_close(*under_both(norm.layer_norm, case.x, case.gain, case.bias, case.eps), SUM, case.scale)
+    assert_close(*under_both(norm.rms_norm, case.x, case.gain, case.eps), SUM, case.scale)
+
+
+@pytest.mark.equation("attention")
+@given(case=attention_cases())
+def test_fused_attention_agrees_with_the_written_one(case: AttentionCase) -> None:
+    """Attention, and its gradients, are the same under both kernels, also for queries that see nothing."""
+    inputs = [tensor.clone().requires_grad_() for tensor in (case.query, case.key, case.value)]
+    written, fused = under_both(attention.scaled_dot_product_attention, *inputs, case.may_attend)
+    assert_close(fused, written, SUM, case.scale)
+    weights = torch.linspace(-1, 1, written[0, 0].numel(), dtype=case.dtype)
+    largest = max(float(tensor.detach().abs().max()) for tensor in inputs)
+    size = case.scale * case.score_size * max(1.0, largest)
+    for one, other in zip(
+        torch.autograd.grad((written * weights).sum(), inputs),
+        torch.autograd.grad((fused * weights).sum(), inputs),
+        strict=True,
+    ):
+        assert_close(other, one, LAYER, size, what="a gradient under the fused kernel")
+
+
+@pytest.mark.equation("token-cross-entropy", "cross-entropy", "binary-cross-entropy")
+@given(case=loss_cases())
+def test_fused_losses_agree_with_the_written_ones(case: LossCase) -> None:
+    """The losses are the same under both kernels."""
+    written, fused = under_both(losses.token_cross_entropy, case.logits, case.classes, case.label_smoothing)
+    assert_close(fused, written, SUM, case.scale)
+    written, fused = under_both(losses.cross_entropy, case.logits, case.target, label_smoothing=case.label_smoothing)
+    assert_close(fused, written, SUM, case.scale)
+    written, fused = under_both(losses.binary_cross_entropy, case.logits[..., 0], case.classes % 2)
+    assert_close(fused, written, SUM, case.scale)
+
+
+@pytest.mark.equation("adamw", "global-norm")
+@given(case=vectors_cases(kinds=("ordinary",)))
+def test_fused_steps_agree_with_the_written_ones(case: VectorsCase) -> None:
+    """AdamW moves parameters and both means alike under both kernels, and a norm is the same."""
+    written, fused = under_both(optimizer.global_norm, [case.x, case.gain])
+    assert_close(fused, written, SUM, float(written.detach()))
+    results = []
+    for kind in kernels.KINDS:
+        state = [case.x.clone(), torch.zeros_like(case.x), torch.zeros_like(case.x)]
+        with kernels.use(kind):
+            for step in (1, 2, 3):
+                optimizer.adamw_update(
+                    [state[0]], [step * case.x], [state[1]], [state[2]], step, 0.1, (0.9, 0.99), 1e-6, 0.1
+                )
+        results.append(state)
+    for one, other in zip(*results, strict=True):
+        assert_close(other, one, SUM, 1 + float(case.x.abs().max()) ** 2)

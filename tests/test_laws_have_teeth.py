@@ -1,0 +1,926 @@
+"""Each law is given functions with a classic mistake in them, and has to notice."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import test_attention
+import test_blocks
+import test_dropout
+import test_embeddings
+import test_feed_forward
+import test_gradients
+import test_heads
+import test_losses
+import test_norm
+import test_optimizer
+import test_positions
+import test_visibility
+import torch
+import torch.nn.functional as F
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from strategies import (
+    attention_cases,
+    loss_cases,
+    numbers,
+    randomise,
+    seeds,
+    sequence_cases,
+    vectors_cases,
+)
+from torch import Tensor, nn
+
+from minitransformer import reference
+from minitransformer.attention import MultiHeadAttention
+from minitransformer.blocks import PostNorm, PreNorm
+from minitransformer.feed_forward import FeedForward, gelu, gelu_tanh, relu
+from minitransformer.heads import MaskedWordHead, Pooler
+from minitransformer.norm import LayerNorm, layer_norm, rms_norm
+from minitransformer.positions import sinusoids
+
+Check = Callable[..., None]
+Mistakes = dict[str, tuple[Check, st.SearchStrategy[Any]]]
+
+
+def notices(check: Check, cases: st.SearchStrategy[Any]) -> bool:
+    """Whether a check fails, as a check fails, on one of the cases that are drawn."""
+
+    @settings(max_examples=100, derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False)
+    @given(case=cases)
+    def check_all(case: Any) -> None:
+        check(*case) if isinstance(case, tuple) else check(case)
+
+    try:
+        check_all()
+    except AssertionError:
+        return True
+    return False
+
+
+def of(law: Check, *wrong: object) -> Check:
+    """The law, with the wrong function in its first place."""
+    return lambda *case: law(*wrong, *case)
+
+
+# Attention
+
+
+def weights(
+    hide: Callable[[Tensor, Tensor], Tensor] = lambda score, rule: score.masked_fill(~rule, -math.inf),
+    normalise: Callable[[Tensor], Tensor] = lambda score: score.softmax(-1).nan_to_num(0.0),
+    scale_of: Callable[[Tensor], float] = lambda query: query.shape[-1] ** -0.5,
+) -> Callable[..., Tensor]:
+    """Attention weights with one part exchanged."""
+
+    def attention_weights(query: Tensor, key: Tensor, rule: Tensor | None = None, scale: float | None = None) -> Tensor:
+        score = query @ key.mT * (scale_of(query) if scale is None else scale)
+        return normalise(score if rule is None else hide(score, rule))
+
+    return attention_weights
+
+
+def attention(wrong: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Attention that reads with wrong weights."""
+    return lambda query, key, value, rule=None, scale=None: wrong(query, key, rule, scale) @ value
+
+
+def masked_after(query: Tensor, key: Tensor, rule: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """Weights whose visibility is applied after the softmax."""
+    return weights()(query, key, None, scale) * (1 if rule is None else rule)
+
+
+LARGE_NEGATIVE = weights(lambda score, rule: score.masked_fill(~rule, -1e4))
+ADDED_NEGATIVE = weights(lambda score, rule: score - 1e4 * ~rule)
+INVERTED = weights(lambda score, rule: score.masked_fill(rule, -math.inf))
+DROPPED = weights(lambda score, rule: score)
+OVER_QUERIES = weights(normalise=lambda score: score.softmax(-2).nan_to_num(0.0))
+NAN_ROWS = weights(normalise=lambda score: score.softmax(-1))
+UNSCALED = weights(scale_of=lambda query: 1.0)
+BY_WIDTH = weights(scale_of=lambda query: 1 / query.shape[-1])
+UNNORMALISED = weights(normalise=lambda score: (score - score.amax(-1, keepdim=True).clamp(min=-1e30)).exp())
+POSITIONAL = weights(normalise=lambda score: (score - torch.arange(score.shape[-1])).softmax(-1).nan_to_num(0.0))
+
+ATTENTION: Mistakes = {
+    "softmax over another axis": (
+        of(test_attention.shares_are_positive_and_sum_to_one, lambda x, axis=-1: x.softmax(0)),
+        vectors_cases(),
+    ),
+    "softmax without its maximum": (
+        of(test_attention.a_constant_added_to_all_scores_changes_nothing, lambda x: x.exp() / x.exp().sum(-1, True)),
+        vectors_cases(),
+    ),
+    "softmax in powers of two": (
+        of(
+            test_attention.the_ratio_of_two_shares_is_the_exponential_of_their_difference,
+            lambda x: (x * math.log(2)).softmax(-1),
+        ),
+        vectors_cases(),
+    ),
+    "logarithm of a rounded softmax": (
+        of(test_attention.log_softmax_is_finite_where_the_softmax_rounds_to_zero, lambda x: x.softmax(-1).log()),
+        vectors_cases(),
+    ),
+    "weights over the queries": (
+        of(test_attention.rows_of_weights_sum_to_one_or_zero, OVER_QUERIES),
+        attention_cases(),
+    ),
+    "-10,000 for infinity in the weights": (
+        of(test_attention.rows_of_weights_sum_to_one_or_zero, LARGE_NEGATIVE),
+        attention_cases(),
+    ),
+    "-10,000 that other scores fall below": (
+        of(test_attention.a_constant_added_to_all_scores_of_a_query_changes_nothing, LARGE_NEGATIVE),
+        attention_cases(),
+    ),
+    "-10,000 added, as BERT does": (
+        of(test_attention.a_hidden_key_cannot_matter, attention(ADDED_NEGATIVE)),
+        attention_cases(),
+    ),
+    "visibility after the softmax": (
+        of(test_attention.rows_of_weights_sum_to_one_or_zero, masked_after),
+        attention_cases(),
+    ),
+    "visibility after the softmax, seen in what is read": (
+        of(test_attention.a_hidden_key_cannot_matter, attention(masked_after)),
+        attention_cases(),
+    ),
+    "visibility inverted": (of(test_attention.a_hidden_key_cannot_matter, attention(INVERTED)), attention_cases()),
+    "visibility dropped": (
+        of(test_attention.the_only_visible_value_is_read_as_it_is, attention(DROPPED)),
+        attention_cases(),
+    ),
+    "no scale": (of(test_attention.the_log_odds_of_two_keys_are_their_scaled_difference, UNSCALED), attention_cases()),
+    "scale by d_k": (
+        of(test_attention.the_log_odds_of_two_keys_are_their_scaled_difference, BY_WIDTH),
+        attention_cases(),
+    ),
+    "NaN from a row that sees nothing": (
+        of(test_attention.a_query_that_sees_nothing_reads_zeros_and_passes_no_gradient, attention(NAN_ROWS)),
+        attention_cases(visibilities=("one row sees nothing", "nothing")),
+    ),
+    "the mean from a row of -10,000": (
+        of(test_attention.a_query_that_sees_nothing_reads_zeros_and_passes_no_gradient, attention(LARGE_NEGATIVE)),
+        attention_cases(visibilities=("one row sees nothing", "nothing")),
+    ),
+    "weights that are not divided": (
+        of(test_attention.what_is_read_lies_among_the_visible_values, attention(UNNORMALISED)),
+        attention_cases(),
+    ),
+    "equal keys told apart by their place": (
+        of(test_attention.equal_keys_read_the_mean, attention(POSITIONAL)),
+        attention_cases(scores=("equal",)),
+    ),
+    "keys told apart by their place": (
+        of(test_attention.permuting_keys_and_values_together_changes_nothing, attention(POSITIONAL)),
+        attention_cases(),
+    ),
+    "queries that share": (
+        of(
+            test_attention.permuting_queries_permutes_what_is_read,
+            attention(weights(normalise=lambda score: score.softmax(-1).nan_to_num(0.0).cumsum(-2))),
+        ),
+        attention_cases(),
+    ),
+    "a softmax of what was read": (
+        of(test_attention.reading_is_linear_in_the_values, lambda *inputs: attention(weights())(*inputs).softmax(-1)),
+        attention_cases(),
+    ),
+}
+
+
+def dropout_on_scores(query: Tensor, key: Tensor, value: Tensor, dropout_rate: float) -> Tensor:
+    """Attention that forgets scores, which then count as 0."""
+    return F.dropout(query @ key.mT / query.shape[-1] ** 0.5, dropout_rate).softmax(-1) @ value
+
+
+def dropout_on_what_is_read(query: Tensor, key: Tensor, value: Tensor, dropout_rate: float) -> Tensor:
+    """Attention that forgets what it has read."""
+    return F.dropout(F.scaled_dot_product_attention(query, key, value), dropout_rate)
+
+
+def padding_rule(wrong: Callable[[Tensor], Tensor]) -> Check:
+    """The law of padding, with a wrong rule."""
+    return lambda case: test_attention.padding_is_invisible(wrong, test_attention.multi_head(case), case)
+
+
+DROPOUT_LAW = test_attention.dropout_falls_on_the_weights
+equal_keys = attention_cases(scores=("equal",), visibilities=("all",))
+LATER_LAW = test_attention.later_tokens_cannot_change_earlier_outputs
+plain_cases = attention_cases(scores=("ordinary",), visibilities=("all",))
+padded = sequence_cases(visibilities=("padding",))
+
+ATTENTION |= {
+    "dropout on the scores": (of(DROPOUT_LAW, dropout_on_scores), equal_keys),
+    "dropout on what is read": (of(DROPOUT_LAW, dropout_on_what_is_read), equal_keys),
+    "a causal rule that shows the next token": (
+        of(LATER_LAW, lambda length: torch.ones(length, length).tril(1).bool()),
+        plain_cases,
+    ),
+    "a causal rule that hides the token itself": (
+        of(LATER_LAW, lambda length: torch.ones(length, length).tril(-1).bool()),
+        plain_cases,
+    ),
+    "a causal rule upside down": (of(LATER_LAW, lambda length: torch.ones(length, length).triu().bool()), plain_cases),
+    "padding that queries cannot ask from": (padding_rule(lambda mask: mask.bool()[:, None, :, None]), padded),
+    "no padding rule": (padding_rule(lambda mask: torch.ones_like(mask).bool()[:, None, None]), padded),
+    "the padding of another example": (padding_rule(lambda mask: mask.bool().roll(1, 0)[:, None, None]), padded),
+}
+
+
+class MergedByReshape(MultiHeadAttention):
+    """Heads split and merged by a reshape, without a transposition."""
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """Cut the numbers where they fall."""
+        return x.reshape(x.shape[0], self.n_heads, x.shape[1], -1)
+
+
+class SwappedProjections(MultiHeadAttention):
+    """Keys and values from each other's projection."""
+
+    def forward(self, x: Tensor, memory: Tensor | None = None, may_attend: Tensor | None = None) -> Tensor:
+        """Swap them, read, and swap them back."""
+        self.key, self.value = self.value, self.key
+        read = super().forward(x, memory, may_attend)
+        self.key, self.value = self.value, self.key
+        return read
+
+
+def heads(wrong: type[MultiHeadAttention], law: Check) -> Check:
+    """A law of several heads, applied to a wrong module."""
+    return lambda case: law(randomise(wrong(case.d_model, case.n_heads), case.seed, case.dtype), case)
+
+
+ATTENTION |= {
+    "heads without a transposition": (
+        heads(MergedByReshape, test_attention.each_head_has_its_own_columns),
+        sequence_cases(),
+    ),
+    "heads without a transposition, seen in the whole": (
+        heads(MergedByReshape, test_attention.the_whole_is_the_sum_of_what_each_head_contributes),
+        sequence_cases(),
+    ),
+    "keys and values swapped": (
+        heads(SwappedProjections, test_attention.the_whole_is_the_sum_of_what_each_head_contributes),
+        sequence_cases(),
+    ),
+}
+
+
+# Norms and activations
+
+
+def norm_with(
+    centre: Callable[[Tensor], Tensor] = lambda x: x - x.mean(-1, keepdim=True),
+    divide: Callable[[Tensor, float], Tensor] = lambda x, eps: x / (x.square().mean(-1, keepdim=True) + eps).sqrt(),
+    learn: Callable[..., Tensor] = lambda normal, gain, bias: gain * normal + bias,
+) -> Callable[..., Tensor]:
+    """Layer norm with one part exchanged."""
+    return lambda x, gain, bias, eps: learn(divide(centre(x), eps), gain, bias)
+
+
+def sample_deviation(x: Tensor, eps: float) -> Tensor:
+    """Divide by the deviation that divides by D − 1."""
+    return x / (x.square().sum(-1, keepdim=True) / (x.shape[-1] - 1) + eps).sqrt()
+
+
+def eps_outside(x: Tensor, eps: float) -> Tensor:
+    """Add eps to the deviation in place of the variance."""
+    return x / (x.square().mean(-1, keepdim=True).sqrt() + eps)
+
+
+VARIANCE_LAW = test_norm.every_position_has_mean_zero_and_the_variance_left_by_eps
+GAIN_LAW = test_norm.gain_and_bias_act_on_the_normalised_position
+
+NORMS: Mistakes = {
+    "variance over D - 1": (of(VARIANCE_LAW, norm_with(divide=sample_deviation)), vectors_cases(kinds=("ordinary",))),
+    "eps outside the root": (of(VARIANCE_LAW, norm_with(divide=eps_outside)), vectors_cases(kinds=("ordinary",))),
+    "eps outside the root, seen in a stretch": (
+        of(test_norm.multiplying_a_position_changes_nothing, norm_with(divide=eps_outside)),
+        vectors_cases(),
+    ),
+    "the mean not subtracted": (
+        of(test_norm.adding_a_number_to_a_position_changes_nothing, norm_with(centre=lambda x: x)),
+        vectors_cases(),
+    ),
+    "no eps": (
+        of(
+            test_norm.equal_entries_give_the_bias, norm_with(divide=lambda x, eps: x / x.square().mean(-1, True).sqrt())
+        ),
+        vectors_cases(kinds=("equal",)),
+    ),
+    "the gain forgotten": (of(GAIN_LAW, norm_with(learn=lambda normal, gain, bias: normal + bias)), vectors_cases()),
+    "the gain on the bias too": (
+        of(GAIN_LAW, norm_with(learn=lambda normal, gain, bias: gain * (normal + bias))),
+        vectors_cases(),
+    ),
+    "the wrong axis": (
+        lambda case: test_norm.positions_do_not_know_each_other(
+            lambda x: (x - x.mean(1, True)) / (x.var(1, correction=0, keepdim=True) + 1).sqrt(), case
+        ),
+        vectors_cases(),
+    ),
+    "the sum for the mean in RMS norm": (
+        of(
+            test_norm.the_mean_square_is_what_eps_leaves,
+            lambda x, gain, eps: gain * x / (x.square().sum(-1, True) + eps).sqrt(),
+        ),
+        vectors_cases(),
+    ),
+    "eps outside the root of RMS norm": (
+        of(test_norm.the_mean_square_is_what_eps_leaves, lambda x, gain, eps: gain * eps_outside(x, eps)),
+        vectors_cases(),
+    ),
+    "layer norm for RMS norm": (
+        of(
+            test_norm.rms_norm_keeps_the_direction,
+            lambda x, gain, eps: layer_norm(x, gain, torch.zeros_like(gain), eps),
+        ),
+        vectors_cases(),
+    ),
+    "RMS norm for layer norm": (
+        of(VARIANCE_LAW, lambda x, gain, bias, eps: rms_norm(x, gain, eps) + bias),
+        vectors_cases(kinds=("ordinary",)),
+    ),
+}
+
+HALVES_LAW = test_feed_forward.what_passes_of_a_number_and_of_its_opposite_is_the_number
+SHARE_LAW = test_feed_forward.gelu_passes_the_share_of_a_normal_distribution
+NEAR_LAW = test_feed_forward.the_approximation_is_near_the_gelu_and_is_not_it
+
+
+def one_case(law: Check, wrong: object) -> Check:
+    """A law that needs no case."""
+    return lambda _: law(wrong)
+
+
+ACTIVATIONS: Mistakes = {
+    "the tanh form for the GELU": (of(SHARE_LAW, gelu_tanh), vectors_cases()),
+    "the sigmoid form for the GELU": (of(SHARE_LAW, lambda x: x * (1.702 * x).sigmoid()), vectors_cases()),
+    "erf without the root of two": (of(SHARE_LAW, lambda x: x * 0.5 * (1 + x.erf())), vectors_cases()),
+    "erf without the one": (of(HALVES_LAW, lambda x: x * 0.5 * (x / 2**0.5).erf()), vectors_cases()),
+    "the GELU for its tanh form": (one_case(NEAR_LAW, gelu), st.none()),
+    "the square for the cube": (
+        one_case(NEAR_LAW, lambda x: 0.5 * x * (1 + ((2 / math.pi) ** 0.5 * (x + 0.044715 * x**2)).tanh())),
+        st.none(),
+    ),
+    "a leak below zero": (of(test_feed_forward.relu_keeps_what_is_positive, F.leaky_relu), vectors_cases()),
+    "an absolute value": (of(HALVES_LAW, torch.abs), vectors_cases()),
+    "a smooth activation for ReLU": (of(test_feed_forward.relu_keeps_what_is_positive, gelu), vectors_cases()),
+    "a linear map over the length": (
+        lambda case: test_feed_forward.changing_other_positions_changes_nothing_here(lambda x: x.cumsum(1), case),
+        sequence_cases(),
+    ),
+    "an activation that mixes the units": (
+        lambda case: test_feed_forward.inner_units_have_no_order(
+            randomise(FeedForward(case.d_model, case.d_ff, lambda x: x.cumsum(-1)), case.seed, case.dtype), case
+        ),
+        sequence_cases(),
+    ),
+}
+
+
+# Positions, visibility, embeddings
+
+
+def table(angle: Callable[[Tensor, int], Tensor], waves: tuple[Check, Check] = (torch.sin, torch.cos)) -> Check:
+    """Sinusoids with one part exchanged."""
+
+    def wrong(length: int, d_model: int) -> Tensor:
+        column = torch.arange(d_model, dtype=torch.float64)
+        angles = torch.arange(length, dtype=torch.float64)[:, None] * angle(column, d_model)
+        return torch.where(column % 2 == 0, waves[0](angles), waves[1](angles)).float()
+
+    return wrong
+
+
+def right_angle(column: Tensor, d_model: int) -> Tensor:
+    """The angle by which a pair turns at each position."""
+    return 10_000.0 ** (-2 * (column // 2) / d_model)
+
+
+lengths_and_widths = st.tuples(st.integers(2, 30), st.integers(2, 8))
+
+POSITIONS: Mistakes = {
+    "sine and cosine swapped": (
+        of(test_positions.position_zero_is_zero_and_one, table(right_angle, (torch.cos, torch.sin))),
+        lengths_and_widths,
+    ),
+    "all sines before all cosines": (
+        of(test_positions.position_zero_is_zero_and_one, lambda *sizes: torch.cat(sinusoids(*sizes).T.split(1)[::2]).T),
+        lengths_and_widths,
+    ),
+    "columns counted in place of pairs": (
+        of(test_positions.a_shift_turns_each_pair, table(lambda column, width: 10_000.0 ** (-column / width))),
+        lengths_and_widths,
+    ),
+    "the exponent half as large": (
+        of(
+            test_positions.wavelengths_grow_by_a_constant_factor,
+            table(lambda column, width: 10_000.0 ** (-(column // 2) / width)),
+        ),
+        st.integers(2, 8),
+    ),
+    "a product for the power": (
+        of(
+            test_positions.wavelengths_grow_by_a_constant_factor,
+            table(lambda column, width: 1 / (10_000 * 2 * (column // 2) / width).clamp(min=1)),
+        ),
+        st.integers(2, 8),
+    ),
+    "padding on the query axis": (
+        of(
+            test_visibility.exactly_the_padded_keys_are_hidden,
+            lambda mask: F.pad(mask, (0, 2)).bool()[:, None, :, None],
+        ),
+        seeds,
+    ),
+    "padding with True for hidden": (
+        of(test_visibility.exactly_the_padded_keys_are_hidden, lambda mask: (mask == 0)[:, None, None]),
+        seeds,
+    ),
+    "the diagonal hidden": (
+        of(test_visibility.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).tril(-1).bool()),
+        st.integers(1, 9),
+    ),
+    "the next position visible": (
+        of(test_visibility.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).tril(1).bool()),
+        st.integers(1, 9),
+    ),
+    "the triangle upside down": (
+        of(test_visibility.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).triu().bool()),
+        st.integers(1, 9),
+    ),
+    "packed sequences that see those before": (
+        of(test_visibility.seeing_is_mutual_within_a_segment, lambda ids: (ids[:, :, None] >= ids[:, None])[:, None]),
+        st.tuples(seeds, st.integers(2, 9)),
+    ),
+}
+
+
+def embed(law: Check, wrong: Callable[..., Tensor]) -> Check:
+    """A law of embeddings, with a wrong sum."""
+
+    def check(case: test_embeddings.TokensCase) -> None:
+        tables = case.plain()
+        law(lambda tokens, segments: wrong(tables, tokens, segments), tables, case)
+
+    return check
+
+
+SUM_LAW = test_embeddings.word_position_and_segment_add_up
+
+EMBEDDINGS: Mistakes = {
+    "the segment forgotten": (
+        embed(SUM_LAW, lambda tables, tokens, segments: tables(tokens)),
+        test_embeddings.tokens_cases(),
+    ),
+    "positions from one": (
+        embed(
+            SUM_LAW, lambda tables, tokens, segments: tables(tokens, segments, torch.arange(tokens.shape[1])[None] + 1)
+        ),
+        test_embeddings.tokens_cases(),
+    ),
+    "words scaled by the root of the width": (
+        embed(
+            SUM_LAW,
+            lambda tables, tokens, segments: tables(
+                segment_ids=segments, word_vectors=tables.word(tokens) * tables.word.embedding_dim**0.5
+            ),
+        ),
+        test_embeddings.tokens_cases(),
+    ),
+}
+
+
+# Losses
+
+
+def loss_over(
+    reduce: Callable[[Tensor, Tensor], Tensor] = lambda each, counts: each.sum() / counts.sum(),
+    counted: Callable[[Tensor], Tensor] = lambda target: target != -100,
+    each_class: Callable[[Tensor], Tensor] = lambda logits: logits.log_softmax(-1),
+    spread: Callable[[Tensor, Tensor], Tensor] = lambda logarithm, at_target: logarithm.mean(-1),
+) -> Callable[..., Tensor]:
+    """Cross-entropy with one part exchanged."""
+
+    def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
+        counts, logarithm = counted(target), each_class(logits)
+        at_target = logarithm.gather(-1, target.where(target >= 0, 0)[..., None])[..., 0]
+        each = -(1 - label_smoothing) * at_target - label_smoothing * spread(logarithm, at_target)
+        each = each * counts
+        return {"none": lambda: each, "sum": each.sum, "mean": lambda: reduce(each, counts)}[reduction]()
+
+    return cross_entropy
+
+
+OVER_ALL = loss_over(reduce=lambda each, counts: each.mean())
+EQUAL_LAW = test_losses.the_loss_at_equal_logits_is_the_logarithm_of_the_number_of_classes
+IGNORED_LAW = test_losses.what_is_ignored_cannot_matter_and_has_no_gradient
+
+
+def mean_of_row_means(each: Tensor, counts: Tensor) -> Tensor:
+    """The mean of the means of the rows."""
+    return (each.sum(-1) / counts.sum(-1).clamp(min=1)).sum() / counts.any(-1).sum() if each.ndim > 1 else each.mean()
+
+
+def only_others(logarithm: Tensor, at_target: Tensor) -> Tensor:
+    """The mean over the V − 1 other classes."""
+    return (logarithm.sum(-1) - at_target) / max(1, logarithm.shape[-1] - 1)
+
+
+def token_loss(wrong: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The loss at each target."""
+    return lambda logits, target, label_smoothing=0.0: wrong(logits, target, label_smoothing, "none")
+
+
+LOSSES: Mistakes = {
+    "the mean over all tokens": (of(EQUAL_LAW, OVER_ALL), loss_cases(scores=("equal",))),
+    "the mean over all tokens, seen in parts": (
+        of(test_losses.parts_weighed_by_their_counts_give_the_whole, OVER_ALL),
+        loss_cases(),
+    ),
+    "the mean over all tokens, seen beside the sum": (
+        of(test_losses.the_reductions_agree_with_each_other, OVER_ALL),
+        loss_cases(),
+    ),
+    "the mean of the rows' means": (
+        of(test_losses.parts_weighed_by_their_counts_give_the_whole, loss_over(reduce=mean_of_row_means)),
+        loss_cases(),
+    ),
+    "ignored tokens counted as class 0": (
+        of(IGNORED_LAW, loss_over(counted=lambda target: torch.ones_like(target, dtype=torch.bool))),
+        loss_cases(),
+    ),
+    "class 0 never counted": (
+        of(
+            EQUAL_LAW,
+            lambda logits, target, label_smoothing: (
+                F.cross_entropy(logits.flatten(0, 1), target.flatten().clamp(min=0), ignore_index=0, reduction="sum")
+                / (target >= 0).sum()
+            ),
+        ),
+        loss_cases(scores=("equal",)),
+    ),
+    "logarithms to base 2": (
+        of(EQUAL_LAW, loss_over(each_class=lambda logits: logits.log_softmax(-1) / math.log(2))),
+        loss_cases(scores=("equal",)),
+    ),
+    "logits that are not normalised": (
+        of(test_losses.a_constant_added_to_the_logits_changes_nothing, loss_over(each_class=lambda logits: logits)),
+        loss_cases(),
+    ),
+    "a softmax of a softmax": (
+        of(
+            test_losses.smoothing_mixes_the_target_with_all_classes,
+            lambda logits, target, smoothing: (
+                token_loss(loss_over())(logits.softmax(-1), target, smoothing) + smoothing * logits.sum(-1)
+            ),
+        ),
+        loss_cases(),
+    ),
+    "a softmax over the positions": (
+        of(
+            test_losses.the_surprises_of_all_classes_are_those_of_a_distribution,
+            token_loss(loss_over(each_class=lambda logits: logits.log_softmax(-2))),
+        ),
+        loss_cases(),
+    ),
+    "smoothing over the other classes only": (
+        of(test_losses.smoothing_mixes_the_target_with_all_classes, token_loss(loss_over(spread=only_others))),
+        loss_cases(),
+    ),
+    "yes and no swapped": (
+        of(
+            test_losses.yes_at_a_logit_is_no_at_its_opposite,
+            lambda logit, target: F.binary_cross_entropy_with_logits(logit, 1 - target),
+        ),
+        loss_cases(),
+    ),
+    "the logarithm of a rounded sigmoid": (
+        of(
+            test_losses.yes_at_a_logit_is_no_at_its_opposite,
+            lambda logit, target: -(target * logit.sigmoid().log() + (1 - target) * (1 - logit.sigmoid()).log()).mean(),
+        ),
+        loss_cases(),
+    ),
+    "the difference of two logits the wrong way round": (
+        of(
+            test_losses.two_logits_are_one,
+            lambda logit, target: F.binary_cross_entropy_with_logits(-logit, target),
+        ),
+        loss_cases(),
+    ),
+    "half the squared error": (
+        of(
+            test_losses.the_squared_error_splits_into_spread_and_distance,
+            lambda prediction, target: F.mse_loss(prediction, target) / 2,
+        ),
+        loss_cases(),
+    ),
+    "masked words judged over all tokens": (of(test_losses.only_selected_words_are_judged, OVER_ALL), loss_cases()),
+    "the next sentence with class 0 ignored": (
+        of(
+            test_losses.both_answers_count,
+            lambda logits, labels: F.cross_entropy(logits, labels, ignore_index=0, reduction="sum") / len(labels),
+        ),
+        loss_cases(),
+    ),
+    "the next sentence with its labels reversed": (
+        of(test_losses.both_answers_count, lambda logits, labels: F.cross_entropy(logits, 1 - labels)),
+        loss_cases(),
+    ),
+}
+
+
+# The optimizer
+
+
+class WrongAdamW(torch.optim.Optimizer):
+    """AdamW with a mistake that can be chosen."""
+
+    def __init__(self, params: Any, mistake: str, **settings: Any) -> None:
+        super().__init__(params, settings)
+        self.mistake = mistake
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Move every parameter by one wrong step."""
+        self.steps += 1
+        group = self.param_groups[0]
+        for parameter in group["params"]:
+            self.move(parameter, group["lr"], *group["betas"], group["eps"], group["weight_decay"])
+
+    def move(self, parameter: Tensor, lr: float, beta_1: float, beta_2: float, eps: float, decay: float) -> None:
+        """Move one parameter."""
+        state, gradient = self.state[parameter], parameter.grad
+        t = self.steps + (self.mistake == "counts from the second step")
+        first = state["first"] = beta_1 * state.get("first", 0.0) + (1 - beta_1) * gradient
+        second = state["second"] = beta_2 * state.get("second", 0.0) + (1 - beta_2) * gradient**2
+        corrected = self.mistake != "no bias correction"
+        first = first / (1 - beta_1**t) if corrected else first
+        second = second / (1 - beta_2**t) if corrected else second
+        root = second if self.mistake == "no root" else second.sqrt()
+        if self.mistake != "decays after the step":
+            parameter.mul_(1 - (1 if self.mistake == "decays without the rate" else lr) * decay)
+        parameter.sub_(lr * first / (root + eps))
+        if self.mistake == "decays after the step":
+            parameter.mul_(1 - lr * decay)
+
+
+def adamw(mistake: str) -> Callable[..., torch.optim.Optimizer]:
+    """The class of a wrong optimizer."""
+    return lambda parameters, **options: WrongAdamW(parameters, mistake, **options)
+
+
+CONSTANT_LAW = test_optimizer.constant_gradients_move_by_the_rate
+training = test_optimizer.training_cases
+clip_cases = st.tuples(training(), st.just(1.0), st.sampled_from([1e-3, 1.0, 1e3]))
+CLIP_LAW = test_optimizer.clipping_shortens_and_keeps_the_direction
+SCHEDULE_LAW = test_optimizer.a_schedule_rises_in_a_line_and_falls_to_zero
+warmup_and_more = st.tuples(st.integers(1, 20), st.integers(1, 20))
+
+
+def norm_of(gradients: list[Tensor]) -> Tensor:
+    """The norm of all gradients."""
+    return torch.cat([gradient.flatten() for gradient in gradients]).norm()
+
+
+OPTIMIZERS: Mistakes = {
+    "no bias correction": (of(CONSTANT_LAW, adamw("no bias correction")), training(eps=0.0, weight_decay=0.0)),
+    "bias correction off by a step": (
+        of(CONSTANT_LAW, adamw("counts from the second step")),
+        training(eps=0.0, weight_decay=0.0),
+    ),
+    "plain descent": (
+        of(CONSTANT_LAW, lambda parameters, lr, **_: torch.optim.SGD(parameters, lr)),
+        training(eps=0.0, weight_decay=0.0),
+    ),
+    "L2 decay in the gradient": (
+        of(test_optimizer.decay_is_decoupled, torch.optim.Adam),
+        training(weight_decay=0.5),
+    ),
+    "L2 decay in the gradient, seen in a step": (
+        of(test_optimizer.decay_and_step_add_up, torch.optim.Adam),
+        training(weight_decay=0.5),
+    ),
+    "decay without the rate": (
+        of(test_optimizer.decay_is_decoupled, adamw("decays without the rate")),
+        training(weight_decay=0.5),
+    ),
+    "decay after the step": (
+        of(test_optimizer.decay_and_step_add_up, adamw("decays after the step")),
+        training(weight_decay=0.5),
+    ),
+    "no root of the second mean": (
+        of(test_optimizer.the_sizes_of_gradients_do_not_matter, adamw("no root")),
+        training(eps=0.0),
+    ),
+    "the full rate at the first step": (
+        of(SCHEDULE_LAW, lambda step, warmup, total: min(1.0, (step + 1) / warmup) if step < total else 0.0),
+        warmup_and_more,
+    ),
+    "a decay that counts from step 0": (
+        of(SCHEDULE_LAW, lambda step, warmup, total: step / warmup if step < warmup else max(0.0, 1 - step / total)),
+        warmup_and_more,
+    ),
+    "a quarter of a cosine": (
+        of(
+            test_optimizer.half_way_down_is_half_the_rate,
+            lambda step, warmup, total: math.cos(math.pi / 2 * (step - warmup) / (total - warmup)),
+        ),
+        st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(False)),
+    ),
+    "one over the step": (
+        of(
+            test_optimizer.four_times_the_steps_halve_the_rate,
+            lambda step, warmup: min(step, warmup**2 / max(step, 1)) / warmup,
+        ),
+        warmup_and_more,
+    ),
+    "the sum of the norms": (
+        of(test_optimizer.the_norm_is_that_of_one_long_vector, lambda gradients: sum(g.norm() for g in gradients)),
+        st.tuples(training(), st.just(1.0)),
+    ),
+    "clipping per parameter": (
+        of(CLIP_LAW, lambda gradients, bound: [g * bound / g.norm().clamp(min=bound) for g in gradients]),
+        clip_cases,
+    ),
+    "clipping per entry": (
+        of(CLIP_LAW, lambda gradients, bound: [g.clamp(-bound, bound) for g in gradients]),
+        clip_cases,
+    ),
+    "stretching of short gradients": (
+        of(CLIP_LAW, lambda gradients, bound: [g * bound / norm_of(gradients) for g in gradients]),
+        clip_cases,
+    ),
+}
+
+
+# Dropout, blocks, heads
+
+
+def post_norm(wrong: Callable[..., Tensor], law: Check, kind: type[PostNorm] | type[PreNorm]) -> Check:
+    """A law of a residual connection, with a wrong order."""
+
+    def check(case: Any) -> None:
+        module = randomise(kind(LayerNorm(case.d_model)), case.seed, case.dtype)
+        law(lambda x, sublayer: wrong(module.norm, x, sublayer), module.norm, case)
+
+    return check
+
+
+POST_LAW, PRE_LAW = test_blocks.post_norm_normalises_the_sum, test_blocks.pre_norm_leaves_the_sum_alone
+wide = test_blocks.block_cases
+
+
+def pooling(wrong: Callable[[Tensor], Tensor]) -> Check:
+    """The law of the pooler, applied to a wrong one."""
+    return lambda case: test_heads.only_the_first_token_is_read(
+        lambda x: wrong(x) if callable(wrong) else randomise(Pooler(case.d_model), case.seed)(x), case
+    )
+
+
+def untied(case: Any) -> None:
+    """A head whose decoder holds a copy of the table."""
+    words = randomise(nn.Embedding(test_heads.VOCAB_SIZE, case.d_model), case.seed, case.dtype)
+    head = randomise(MaskedWordHead(case.d_model, None, test_heads.VOCAB_SIZE), case.seed, case.dtype)
+    test_heads.a_word_is_predicted_by_the_vector_it_is_read_by(head, words, case.x)
+
+
+BLOCKS: Mistakes = {
+    "dropout without rescaling": (
+        of(test_dropout.each_entry_is_dropped_or_scaled, lambda x, rate: x * (torch.rand_like(x) >= rate)),
+        st.tuples(vectors_cases(kinds=("ordinary",)), test_dropout.rates),
+    ),
+    "the rate taken for what is kept": (
+        of(test_dropout.the_share_that_is_dropped_is_the_rate, lambda x, rate: x * (torch.rand_like(x) < rate)),
+        st.tuples(seeds, test_dropout.rates),
+    ),
+    "one draw for all columns": (
+        of(test_dropout.entries_are_dropped_one_by_one, lambda x, rate: x * (torch.rand_like(x[..., :1]) >= rate)),
+        seeds,
+    ),
+    "the norm before the sublayer in post-norm": (
+        post_norm(lambda norm, x, sublayer: norm(x + sublayer(norm(x))), POST_LAW, PostNorm),
+        wide(),
+    ),
+    "no residual": (post_norm(lambda norm, x, sublayer: norm(0 * x + sublayer(x)), POST_LAW, PostNorm), wide()),
+    "the norm of the sublayer alone": (
+        post_norm(lambda norm, x, sublayer: x + norm(sublayer(x)), POST_LAW, PostNorm),
+        wide(),
+    ),
+    "the residual from the normalised input": (
+        post_norm(lambda norm, x, sublayer: norm(x) + sublayer(norm(x)), PRE_LAW, PreNorm),
+        wide(),
+    ),
+    "post-norm for pre-norm": (post_norm(lambda norm, x, sublayer: norm(x + sublayer(x)), PRE_LAW, PreNorm), wide()),
+    "a post-norm block that says nothing": (
+        lambda case: test_blocks.zeroed_sublayers_leave_the_input(test_blocks.encoder_block(case, PostNorm), case),
+        wide(),
+    ),
+    "positions inside the encoder": (
+        lambda case: test_blocks.an_encoder_without_positions_does_not_know_the_order(
+            lambda x, rule: test_blocks.encoder(case)(x + torch.arange(case.length)[:, None], rule), case
+        ),
+        wide(),
+    ),
+    "an encoder in place of a decoder": (
+        lambda case: test_blocks.later_tokens_cannot_change_earlier_outputs(
+            lambda x, memory, rule, rule_of_memory: test_blocks.encoder(case)(x, rule), case
+        ),
+        wide(),
+    ),
+    "the last token pooled": (pooling(lambda x: x[:, -1].tanh()), test_heads.everything),
+    "the mean pooled": (pooling(lambda x: x.mean(1).tanh()), test_heads.everything),
+    "a pooler without tanh": (pooling(lambda x: x[:, 0]), test_heads.everything),
+    "an untied decoder": (untied, test_heads.everything),
+    "an activation in a head": (
+        lambda case: test_heads.a_head_is_affine(relu, case.x[:, 0], case.x[:, -1]),
+        test_heads.everything,
+    ),
+}
+
+
+# Gradients derived by hand
+
+
+def layer_norm_slopes(wrong: Callable[..., Any]) -> Check:
+    """Central differences against a wrong gradient of layer norm."""
+
+    def check(seed: int) -> None:
+        x, gain, upstream = (numbers(seed, name, 5).numpy() for name in ("x", "gain", "upstream"))
+        function = lambda x: reference.norm.layer_norm(x, gain, np.zeros(5), 0.1)  # noqa: E731 - a curve, not a name
+        test_gradients.assert_slopes([wrong(upstream * gain, x)], function, [x], upstream)
+
+    return check
+
+
+def attention_slopes(wrong: Callable[..., Any]) -> Check:
+    """Central differences against a wrong gradient of attention, for the queries."""
+
+    def check(seed: int) -> None:
+        query, key, value = (numbers(seed, name, 3, 5).numpy() for name in ("query", "key", "value"))
+        upstream = numbers(seed, "upstream", 3, 5).numpy()
+        function = lambda query: reference.attention.scaled_dot_product_attention(query, key, value)  # noqa: E731
+        weight = reference.attention.attention_weights(query, key)
+        test_gradients.assert_slopes([wrong(weight, upstream @ value.T, key)], function, [query], upstream)
+
+    return check
+
+
+def deviation_of(x: np.ndarray) -> np.ndarray:
+    """What layer norm divides by."""
+    return np.sqrt(x.var() + 0.1)
+
+
+GRADIENTS: Mistakes = {
+    "mean and deviation held constant": (layer_norm_slopes(lambda for_normal, x: for_normal / deviation_of(x)), seeds),
+    "the deviation held constant": (
+        layer_norm_slopes(lambda for_normal, x: (for_normal - for_normal.mean()) / deviation_of(x)),
+        seeds,
+    ),
+    "the softmax taken entry by entry": (
+        attention_slopes(lambda weight, for_weight, key: weight * (1 - weight) * for_weight @ key / 5**0.5),
+        seeds,
+    ),
+    "the scale forgotten on the way back": (
+        attention_slopes(
+            lambda weight, for_weight, key: (weight * (for_weight - (weight * for_weight).sum(-1, keepdims=True))) @ key
+        ),
+        seeds,
+    ),
+}
+
+ALL = ATTENTION | NORMS | ACTIVATIONS | POSITIONS | EMBEDDINGS | LOSSES | OPTIMIZERS | BLOCKS | GRADIENTS
+
+
+@pytest.mark.parametrize("mistake", ALL)
+@pytest.mark.filterwarnings("ignore")  # wrong functions overflow and divide by zero
+def test_the_law_notices(mistake: str, without_shape_checks: None) -> None:
+    """Each of these mistakes breaks the law that it is given to."""
+    assert notices(*ALL[mistake]), f"no case shows the mistake: {mistake}"
+
+
+def test_a_mistake_that_is_none_goes_unnoticed() -> None:
+    """The table itself can tell: right functions in the same frames break nothing."""
+    assert not notices(of(test_attention.rows_of_weights_sum_to_one_or_zero, weights()), attention_cases())
+    assert not notices(of(test_attention.a_hidden_key_cannot_matter, attention(weights())), attention_cases())
+    assert not notices(of(VARIANCE_LAW, norm_with()), vectors_cases(kinds=("ordinary",)))
+    assert not notices(of(EQUAL_LAW, loss_over()), loss_cases(scores=("equal",)))
+    assert not notices(of(IGNORED_LAW, loss_over()), loss_cases())
+    assert not notices(of(CONSTANT_LAW, adamw("none")), training(eps=0.0, weight_decay=0.0))
+    assert not notices(of(test_positions.a_shift_turns_each_pair, table(right_angle)), lengths_and_widths)
+    clipped = of(
+        CLIP_LAW, lambda gradients, bound: [g * (bound / norm_of(gradients).clamp(min=bound)) for g in gradients]
+    )
+    assert not notices(clipped, clip_cases)
+
+
+def test_there_are_as_many_mistakes_as_names() -> None:
+    parts = (ATTENTION, NORMS, ACTIVATIONS, POSITIONS, EMBEDDINGS, LOSSES, OPTIMIZERS, BLOCKS, GRADIENTS)
+    assert len(ALL) == sum(len(part) for part in parts)
