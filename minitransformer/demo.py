@@ -37,11 +37,13 @@ class DemoPlan:
     """A corpus, a task on the same kind of text, and how to learn both."""
 
     corpus: str = "kjv"
-    labelled: str = "kjv-testament"
-    task: str = "Does a verse stand in the Old or in the New Testament?"
+    labelled: str = "kjv-genre"
+    task: str = "From which kind of book is a verse: law, history, poetry, prophecy, gospel or letter?"
     sentence: str = "And God said, Let there be light: and there was light."
     pretraining: PretrainingPlan = field(default_factory=PretrainingPlan)
-    finetuning: FinetuningPlan = field(default_factory=lambda: FinetuningPlan(n_examples=500))
+    finetuning: FinetuningPlan = field(
+        default_factory=lambda: FinetuningPlan(n_examples=500, num_train_epochs=6, learning_rate=1e-3)
+    )
 
 
 def run_demo(folder: Path, plan: DemoPlan) -> dict[str, Any]:

@@ -19,7 +19,7 @@ GREEN = "#2e8540"
 SMOOTHED_LOGS = 5
 
 
-def loss_curves(history: Sequence[Mapping[str, float]], vocabulary: int, unigram_entropy: float) -> Figure:
+def loss_curves(history: Sequence[Mapping[str, int | float]], vocabulary: int, unigram_entropy: float) -> Figure:
     """The two losses of pretraining over its steps, beside what chance and word counts alone would reach."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     words, sentences = figure.subplots(1, 2)
@@ -38,7 +38,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], vocabulary: int, unigram
     return figure
 
 
-def curve(axes: Axes, steps: Sequence[float], values: Sequence[float], colour: str, name: str) -> None:
+def curve(axes: Axes, steps: Sequence[int | float], values: Sequence[float], colour: str, name: str) -> None:
     """A loss as logged, faint, and its running mean over it."""
     axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
     width = min(SMOOTHED_LOGS, len(values))
@@ -97,7 +97,8 @@ def outcomes(accuracies: Mapping[str, Sequence[float]], chance: float) -> Figure
     axes.axhline(chance, color=FAINT, linestyle="--", linewidth=1)
     axes.annotate("always the larger class", (1.47, chance), (0, 3), textcoords="offset points", ha="right", fontsize=9)
     axes.set_xticks(range(len(accuracies)), list(accuracies))
-    axes.set(ylabel="held-out accuracy", ylim=(min(0.5, chance) - 0.05, 1.0), xlim=(-0.5, len(accuracies) - 0.5))
+    lowest = min(0.5, chance, *(min(values) for values in accuracies.values()))
+    axes.set(ylabel="held-out accuracy", ylim=(lowest - 0.05, 1.05), xlim=(-0.5, len(accuracies) - 0.5))
     plain(axes)
     return figure
 

@@ -24,6 +24,7 @@ from minitransformer.trainer import Batch, Trainer, add_parts, evaluating, step_
 from minitransformer.training_arguments import TrainingArguments, require_positive
 
 EVALUATION_BATCH = 128
+INITIALIZER_RANGE = 0.05  # BERT's 0.02 suits a width of 768; the loudness of a vector falls with its width
 LAST_TOKENIZER_FILE = "tokenizer_config.json"
 """Where this one is, `Tokenizer.save_pretrained` has written them all."""
 
@@ -39,19 +40,19 @@ class PretrainingPlan:
     """Words and pieces of words, the special tokens among them."""
     lowercase: bool = True
     """Read capitals as small letters."""
-    max_length: int = 64
+    max_length: int = 128
     """Tokens of a pair of segments, with [CLS] and both [SEP]."""
     hidden_size: int = 128
     """Width of the model."""
     num_hidden_layers: int = 2
     """Encoder blocks."""
-    num_attention_heads: int = 4
+    num_attention_heads: int = 8
     """Attention heads of each block."""
-    max_steps: int = 6000
+    max_steps: int = 2400
     """Updates of the parameters."""
     batch_size: int = 16
     """Pairs of each update."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Highest rate, after the warm-up."""
     warmup_steps: int = 200
     """Updates until the highest rate."""
@@ -89,6 +90,7 @@ class PretrainingPlan:
             max_position_embeddings=self.max_length,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
+            initializer_range=INITIALIZER_RANGE,
             pad_token_id=padding_id,
         )
 
@@ -196,7 +198,8 @@ def new_model(text: PreparedText, plan: PretrainingPlan) -> BertForPreTraining:
     """A BERT that has learned nothing, but starts where learning is fast."""
     torch.manual_seed(plan.seed)
     model = BertForPreTraining(plan.config(text.tokenizer.vocab_size, text.tokenizer.pad_token_id))
-    start_by_reading_neighbours(model.bert.embeddings, model.bert.encoder)
+    columns = min(32, plan.hidden_size // 4 * 2)  # at most half, so that words have room of their own
+    start_by_reading_neighbours(model.bert.embeddings, model.bert.encoder, columns=columns)
     start_from_frequencies(model, token_counts(text.training, text.tokenizer.vocab_size))
     return model
 

@@ -70,7 +70,7 @@ def report(
     title: str,
     lead: str,
     metrics: Mapping[str, Any],
-    history: Sequence[Mapping[str, float]],
+    history: Sequence[Mapping[str, int | float]],
     attention: Attention,
     filled: Sequence[FilledText],
     task: str,
@@ -104,7 +104,7 @@ def key_figures(metrics: Mapping[str, Any]) -> str:
     return "".join(f'<div class="figure"><b>{value}</b><span>{meaning}</span></div>' for value, meaning in figures)
 
 
-def learning_section(metrics: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> str:
+def learning_section(metrics: Mapping[str, Any], history: Sequence[Mapping[str, int | float]]) -> str:
     """How the two losses of pretraining fell."""
     figure = plots.loss_curves(history, int(metrics["vocabulary"]), metrics["unigram_entropy"])
     perplexity, choices = math.exp(metrics["masked_lm_loss"]), math.exp(metrics["unigram_entropy"])

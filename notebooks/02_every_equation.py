@@ -130,7 +130,7 @@ plt.show()
 # ## Embeddings (`eq:embeddings`)
 #
 # $$
-# x_l = \mathrm{LayerNorm}\bigl(\mathrm{word}[token_l] + \mathrm{position}[l] + \mathrm{segment}[s_l]\bigr)
+# x_l = \mathrm{LayerNorm}\bigl(\mathrm{word}[token_l] + \mathrm{segment}[s_l] + \mathrm{position}[l]\bigr)
 # $$
 
 # %%

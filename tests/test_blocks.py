@@ -157,6 +157,7 @@ def zeroed_sublayers_leave_the_input(module: nn.Module, case: SequenceCase) -> N
 
 @pytest.mark.equation("pre-norm", "encoder-block", "decoder-block")
 @pytest.mark.parametrize("make", [encoder_block, decoder_block])
+@few_examples
 @given(case=block_cases(visibilities=("all",)))
 def test_a_pre_norm_block_with_zeroed_sublayers_is_the_identity(
     make: Callable[[SequenceCase, Residual], nn.Module], case: SequenceCase
@@ -169,6 +170,7 @@ def test_a_pre_norm_block_with_zeroed_sublayers_is_the_identity(
 
 
 @pytest.mark.equation("post-norm", "encoder-block")
+@few_examples
 @given(case=block_cases())
 def test_the_output_of_a_post_norm_block_is_normalised(case: SequenceCase) -> None:
     """What leaves a post-norm block has passed through its last norm: undone, its mean is 0 and its mean square 1."""
@@ -382,6 +384,7 @@ def test_a_stack_of_no_blocks_passes_its_input_on(case: SequenceCase) -> None:
 
 @pytest.mark.equation("encoder-block", "attention-weights")
 @pytest.mark.parametrize("residual", RESIDUALS)
+@few_examples
 @given(case=block_cases())
 def test_a_block_shows_the_weights_that_it_reads_with(residual: Residual, case: SequenceCase) -> None:
     """The weights that a block shows are those of its attention, asked with what the sublayer is given."""

@@ -22,7 +22,7 @@ from minitransformer.models.bert import (
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.reference.models import bert as reference_bert
 
-pytestmark = pytest.mark.usefixtures("kernels_in_use")
+with_both_kernels = pytest.mark.usefixtures("kernels_in_use")
 
 N_HEADS, BATCH, VOCAB_SIZE = 2, 3, 13
 CONFIG = BertConfig(
@@ -89,6 +89,7 @@ def texts_cases(draw: st.DrawFn) -> TextsCase:
     return TextsCase(length=draw(st.sampled_from([1, 5, 11])), dtype=draw(dtypes), seed=draw(seeds))
 
 
+@with_both_kernels
 @pytest.mark.equation("embeddings", "encoder", "pooler")
 @few_examples
 @given(case=texts_cases())
@@ -103,6 +104,7 @@ def test_the_encoder_agrees_with_the_reference(case: TextsCase) -> None:
     assert_close(output.pooler_output, pooled, STACK)
 
 
+@with_both_kernels
 @pytest.mark.equation("masked-word-head", "next-sentence-head", "masked-lm-loss", "next-sentence-loss")
 @few_examples
 @given(case=texts_cases())
@@ -118,6 +120,7 @@ def test_pretraining_agrees_with_the_reference(case: TextsCase) -> None:
     assert_close(output.loss, loss, STACK)
 
 
+@with_both_kernels
 @pytest.mark.equation("classification-head")
 @few_examples
 @given(case=texts_cases())
