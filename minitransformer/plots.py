@@ -17,6 +17,7 @@ BLUE = "#2563ab"
 ORANGE = "#d9731a"
 GREEN = "#2e8540"
 SMOOTHED_LOGS = 5
+PANELS_IN_A_ROW = 4
 
 
 def loss_curves(history: Sequence[Mapping[str, int | float]], vocabulary: int, unigram_entropy: float) -> Figure:
@@ -42,8 +43,8 @@ def curve(axes: Axes, steps: Sequence[int | float], values: Sequence[float], col
     """A loss as logged, faint, and its running mean over it."""
     axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
     width = min(SMOOTHED_LOGS, len(values))
-    smooth = np.convolve(values, np.ones(width) / width, mode="valid")
-    axes.plot(steps[width - 1 :], smooth, color=colour, linewidth=2, label=name)
+    middles, means = (np.convolve(series, np.ones(width) / width, mode="valid") for series in (steps, values))
+    axes.plot(middles, means, color=colour, linewidth=2, label=name)
 
 
 def level(axes: Axes, height: float, name: str) -> None:
@@ -65,21 +66,30 @@ def level(axes: Axes, height: float, name: str) -> None:
 def attention_maps(weights: NDArray[Any], tokens: Sequence[str]) -> Figure:
     """How much each token (row) reads of each other (column), in every head of every block.
 
-    `weights` has the axes (blocks, heads, queries, keys).
+    `weights` has the axes (blocks, heads, queries, keys). A block with more than four heads takes more rows.
     """
     n_blocks, n_heads = weights.shape[:2]
-    side = 2.2 + 0.09 * len(tokens)
-    figure = Figure(figsize=(side * n_heads, (side + 0.35) * n_blocks), layout="constrained")
-    grid = figure.subplots(n_blocks, n_heads, squeeze=False)
-    for block in range(n_blocks):
-        for head in range(n_heads):
-            axes = grid[block][head]
-            axes.imshow(weights[block, head], cmap="Blues", vmin=0, vmax=1)
-            axes.set_title(f"block {block + 1}, head {head + 1}", fontsize=10, color=INK)
-            axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=7)
-            axes.set_yticks(range(len(tokens)), tokens if head == 0 else [""] * len(tokens), fontsize=7)
-            axes.tick_params(length=0)
+    n_columns = min(n_heads, PANELS_IN_A_ROW)
+    n_rows = math.ceil(n_heads / n_columns)
+    figure = Figure(figsize=(0.5 + 2.6 * n_columns, 3.2 * n_rows * n_blocks), layout="compressed")
+    grid = figure.subplots(n_blocks * n_rows, n_columns, squeeze=False)
+    for row, column in np.ndindex(grid.shape):
+        block, head = row // n_rows, row % n_rows * n_columns + column
+        if head < n_heads:
+            attention_map(grid[row][column], weights[block, head], tokens, names_rows=column == 0)
+            grid[row][column].set_title(f"block {block + 1}, head {head + 1}", fontsize=10, color=INK)
+        else:
+            grid[row][column].remove()
     return figure
+
+
+def attention_map(axes: Axes, weights: NDArray[Any], tokens: Sequence[str], names_rows: bool) -> None:
+    """One head; its rows are named where no other head to the left of it has them named."""
+    size = min(8.0, 150 / len(tokens))
+    axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(tokens)), tokens if names_rows else [""] * len(tokens), fontsize=size)
+    axes.tick_params(length=0)
 
 
 def outcomes(accuracies: Mapping[str, Sequence[float]], chance: float) -> Figure:
@@ -91,14 +101,14 @@ def outcomes(accuracies: Mapping[str, Sequence[float]], chance: float) -> Figure
         axes.bar(place, np.mean(values), width=0.55, color=colour, alpha=0.55)
         spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
         axes.plot(place + np.asarray(spread), values, "o", color=INK, markersize=5)
-        axes.annotate(
-            f"{np.mean(values):.1%}", (place, np.mean(values)), (0, 9), textcoords="offset points", ha="center"
-        )
+        above = (place, max(*values, chance) if abs(np.mean(values) - chance) < 0.1 else max(values))
+        axes.annotate(f"{np.mean(values):.1%}", above, (0, 7), textcoords="offset points", ha="center")
     axes.axhline(chance, color=FAINT, linestyle="--", linewidth=1)
-    axes.annotate("always the larger class", (1.47, chance), (0, 3), textcoords="offset points", ha="right", fontsize=9)
+    axes.annotate(
+        "always the largest class", (1.47, chance), (0, 3), textcoords="offset points", ha="right", fontsize=9
+    )
     axes.set_xticks(range(len(accuracies)), list(accuracies))
-    lowest = min(0.5, chance, *(min(values) for values in accuracies.values()))
-    axes.set(ylabel="held-out accuracy", ylim=(lowest - 0.05, 1.05), xlim=(-0.5, len(accuracies) - 0.5))
+    axes.set(ylabel="held-out accuracy", ylim=(0, 1.1), xlim=(-0.5, len(accuracies) - 0.5))
     plain(axes)
     return figure
 
@@ -106,7 +116,7 @@ def outcomes(accuracies: Mapping[str, Sequence[float]], chance: float) -> Figure
 def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
     """How often each class (row) was taken for each class (column)."""
     matrix = np.asarray(counts)
-    figure = Figure(figsize=(1.8 + 1.1 * len(labels), 1.2 + 1.0 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(1.8 + 0.75 * len(labels), 1.2 + 0.7 * len(labels)), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -25,7 +25,8 @@ body { font: 17px/1.6 Georgia, serif; color: #1f2933; max-width: 62rem; margin: 
 h1, h2, th, figcaption, .figure { font-family: "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.9rem; margin-bottom: 0.2rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; }
 .lead { color: #52606d; margin-top: 0; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: 0.8rem; margin: 1.6rem 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); }
+.figures { gap: 0.8rem; margin: 1.6rem 0; }
 .figure { border: 1px solid #d9e2ec; border-radius: 6px; padding: 0.7rem 0.9rem; }
 .figure b { display: block; font-size: 1.6rem; font-weight: 600; line-height: 1.25; }
 .figure span { color: #52606d; font-size: 0.85rem; line-height: 1.35; display: block; }
@@ -110,8 +111,9 @@ def learning_section(metrics: Mapping[str, Any], history: Sequence[Mapping[str, 
     perplexity, choices = math.exp(metrics["masked_lm_loss"]), math.exp(metrics["unigram_entropy"])
     return section(
         "Learning to read",
-        "Before it reads, the model finds every word equally likely, and is as surprised as ln V. The frequencies of "
-        "words alone bring it down to the lower dashed line; whatever lies below that was learned from the context.",
+        "Whoever knows nothing finds every word equally likely, and is as surprised as ln V. The frequencies of words, "
+        "with which this model begins, bring it down to the lower dashed line; whatever lies below that was learned "
+        "from the context.",
         picture(figure, "Training losses: each log, and their running mean."),
         f"<p>On documents that it never saw, a hidden word is as uncertain as a choice among {perplexity:.0f} words; "
         f"frequencies alone leave {choices:.0f}. It guesses {metrics['masked_lm_accuracy']:.0%} of them exactly.</p>",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import SUM, assert_close
+from tolerances import ROUNDING, SUM, assert_close
 
 from minitransformer import reference
 from minitransformer.blocks import Encoder
@@ -59,3 +59,31 @@ def test_columns_that_positions_cannot_have_are_refused(columns: int) -> None:
     encoder = Encoder(n_blocks=1, d_model=128, n_heads=4, d_ff=8)
     with pytest.raises(InputError, match=f"columns={columns} must be even and lie from 2 to the width 128"):
         start_by_reading_neighbours(embeddings, encoder, columns=columns)
+
+
+@given(angles=st.lists(st.floats(-10, 10), min_size=1, max_size=5))
+def test_a_rotation_is_orthogonal_and_turns_back_by_the_opposite_angles(angles: list[float]) -> None:
+    turned = rotation(torch.tensor(angles, dtype=torch.float64))
+    assert_close(turned @ turned.T, torch.eye(2 * len(angles), dtype=torch.float64), ROUNDING)
+    assert_close(turned.T, rotation(-torch.tensor(angles, dtype=torch.float64)), ROUNDING)
+
+
+def test_words_and_segments_leave_the_columns_of_the_positions_alone() -> None:
+    embeddings = Embeddings(vocab_size=9, max_positions=12, n_segments=2, d_model=24)
+    start_by_reading_neighbours(embeddings, Encoder(n_blocks=1, d_model=24, n_heads=2, d_ff=8), columns=10)
+    for table in (embeddings.word.weight, embeddings.segment.weight):
+        assert (table[:, :10] == 0).all()
+        assert (table[:, 10:] != 0).any(dim=1).all()
+    assert (embeddings.position.weight[:, 10:] == 0).all()
+    assert len(embeddings.position.weight.unique(dim=0)) == 12
+
+
+def test_a_start_with_fewer_offsets_than_heads_leaves_the_other_heads_as_drawn() -> None:
+    embeddings = Embeddings(vocab_size=9, max_positions=12, n_segments=2, d_model=24)
+    encoder = Encoder(n_blocks=2, d_model=24, n_heads=2, d_ff=8)
+    start_by_reading_neighbours(embeddings, encoder, offsets=(-1,), columns=10)
+    for block in encoder.blocks:
+        for parameter in block.parameters():
+            assert parameter.isfinite().all()
+    turned, other = encoder.blocks[0].attention.query.weight.chunk(2)
+    assert turned[:, 10:].std() < other.std() / 3
