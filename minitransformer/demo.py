@@ -42,7 +42,7 @@ class DemoPlan:
     sentence: str = "And God said, Let there be light: and there was light."
     pretraining: PretrainingPlan = field(default_factory=PretrainingPlan)
     finetuning: FinetuningPlan = field(
-        default_factory=lambda: FinetuningPlan(n_examples=500, num_train_epochs=6, learning_rate=1e-3)
+        default_factory=lambda: FinetuningPlan(n_examples=500, num_train_epochs=6.0, learning_rate=1e-3)
     )
 
 

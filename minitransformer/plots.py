@@ -72,14 +72,14 @@ def attention_maps(weights: NDArray[Any], tokens: Sequence[str]) -> Figure:
     n_columns = min(n_heads, PANELS_IN_A_ROW)
     n_rows = math.ceil(n_heads / n_columns)
     figure = Figure(figsize=(0.5 + 2.6 * n_columns, 3.2 * n_rows * n_blocks), layout="compressed")
-    grid = figure.subplots(n_blocks * n_rows, n_columns, squeeze=False)
+    grid: Any = figure.subplots(n_blocks * n_rows, n_columns, squeeze=False)
     for row, column in np.ndindex(grid.shape):
         block, head = row // n_rows, row % n_rows * n_columns + column
         if head < n_heads:
-            attention_map(grid[row][column], weights[block, head], tokens, names_rows=column == 0)
-            grid[row][column].set_title(f"block {block + 1}, head {head + 1}", fontsize=10, color=INK)
+            attention_map(grid[row, column], weights[block, head], tokens, names_rows=column == 0)
+            grid[row, column].set_title(f"block {block + 1}, head {head + 1}", fontsize=10, color=INK)
         else:
-            grid[row][column].remove()
+            grid[row, column].remove()
     return figure
 
 

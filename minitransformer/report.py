@@ -28,7 +28,7 @@ h1 { font-size: 1.9rem; margin-bottom: 0.2rem; } h2 { font-size: 1.25rem; margin
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); }
 .figures { gap: 0.8rem; margin: 1.6rem 0; }
 .figure { border: 1px solid #d9e2ec; border-radius: 6px; padding: 0.7rem 0.9rem; }
-.figure b { display: block; font-size: 1.6rem; font-weight: 600; line-height: 1.25; }
+.figure b { display: block; font-size: 1.4rem; font-weight: 600; line-height: 1.25; }
 .figure span { color: #52606d; font-size: 0.85rem; line-height: 1.35; display: block; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { color: #52606d; font-size: 0.9rem; }
 .pair { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; } .pair figure { flex: 1 1 20rem; }
