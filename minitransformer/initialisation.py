@@ -34,11 +34,11 @@ def start_by_reading_neighbours(
 
     Source: Vaswani et al. 2017, §3.5 has the linear map between positions; to begin with it is ours.
 
-    Raises: InputError if the columns are odd in number, fewer than two, or more than a head has.
+    Raises: InputError if the columns are odd in number, fewer than two, or leave none to the words.
     """
     d_model = embeddings.word.embedding_dim
-    if not 2 <= columns <= d_model or columns % 2:
-        raise InputError(f"columns={columns} must be even and lie from 2 to the width {d_model}")
+    if not 2 <= columns < d_model or columns % 2:
+        raise InputError(f"columns={columns} must be even, at least 2 and below the width {d_model}")
     keep_variance(encoder)
     give_columns_to_positions(embeddings, columns)
     for block in list(encoder.blocks)[:1]:

@@ -48,7 +48,7 @@ class PretrainingPlan:
     """Encoder blocks."""
     num_attention_heads: int = 8
     """Attention heads of each block."""
-    max_steps: int = 3200
+    max_steps: int = 2800
     """Updates of the parameters."""
     batch_size: int = 16
     """Pairs of each update."""

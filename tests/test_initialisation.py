@@ -53,11 +53,11 @@ def test_each_head_begins_by_reading_its_neighbour(seed: int) -> None:
         assert (found == offset).all(), f"head {head} should look {offset:+d}, but looks {found.tolist()}"
 
 
-@pytest.mark.parametrize("columns", [0, 3, 130])
+@pytest.mark.parametrize("columns", [0, 3, 128, 130])
 def test_columns_that_positions_cannot_have_are_refused(columns: int) -> None:
     embeddings = Embeddings(vocab_size=5, max_positions=3, n_segments=2, d_model=128)
     encoder = Encoder(n_blocks=1, d_model=128, n_heads=4, d_ff=8)
-    with pytest.raises(InputError, match=f"columns={columns} must be even and lie from 2 to the width 128"):
+    with pytest.raises(InputError, match=f"columns={columns} must be even, at least 2 and below the width 128"):
         start_by_reading_neighbours(embeddings, encoder, columns=columns)
 
 
