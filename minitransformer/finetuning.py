@@ -13,6 +13,7 @@ from minitransformer.batches import PaddingCollator, TextClassification
 from minitransformer.checkpoint import PLAN_FILE, require_same_plan, sha256
 from minitransformer.corpora import LabelledTexts
 from minitransformer.errors import InputError
+from minitransformer.initialisation import start_with_a_purpose
 from minitransformer.models.bert import BertForSequenceClassification
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.pretrained import require_folder, require_weights
@@ -110,9 +111,11 @@ def classifier_from(
 def classifier_from_scratch(
     model_folder: Path, label_names: tuple[str, ...], plan: FinetuningPlan
 ) -> BertForSequenceClassification:
-    """The same classifier without what the encoder has learned."""
+    """The same classifier without what the encoder has learned: it starts as pretraining did, but has seen no text."""
     torch.manual_seed(plan.seed)
-    return BertForSequenceClassification(BertConfig.from_pretrained(model_folder, **task_entries(label_names, plan)))
+    model = BertForSequenceClassification(BertConfig.from_pretrained(model_folder, **task_entries(label_names, plan)))
+    start_with_a_purpose(model.bert.embeddings, model.bert.encoder)
+    return model
 
 
 def task_entries(label_names: tuple[str, ...], plan: FinetuningPlan) -> dict[str, Any]:

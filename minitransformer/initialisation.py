@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.blocks import Encoder
@@ -14,6 +15,28 @@ from minitransformer.positions import sinusoids
 
 NEIGHBOURS = (-1, 1, -2, 2)
 STRIDE = 2
+QUIET = 0.1
+"""What is left of the numbers drawn at random, where a matrix begins with a purpose."""
+
+
+def start_with_a_purpose(embeddings: Embeddings, encoder: Encoder) -> None:
+    """Give the heads of the first block something to do: the first few read neighbours, the others compare segments.
+
+    A quarter of the columns, 32 at most, says where a token stands, and the last one which segment it is in. Nothing
+    here has seen a text.
+    """
+    columns = position_columns(embeddings.word.embedding_dim)
+    start_by_reading_neighbours(embeddings, encoder, columns=columns)
+    start_by_comparing_segments(embeddings, encoder, first_column=columns)
+
+
+def position_columns(d_model: int) -> int:
+    """How many columns say where a token stands: at most half, so that words have room of their own.
+
+    >>> position_columns(128), position_columns(8)
+    (32, 4)
+    """
+    return min(32, d_model // 4 * 2)
 
 
 def start_by_reading_neighbours(
@@ -83,7 +106,7 @@ def turn_heads(
     for head, offset in enumerate(offsets[: attention.n_heads]):
         rows = slice(head * width, (head + 1) * width)
         for projection, angles in ((attention.query, offset * frequency), (attention.key, 0 * frequency)):
-            projection.weight[rows] *= 0.1
+            projection.weight[rows] *= QUIET
             projection.weight[rows][:used, :used] += scale * rotation(angles)
 
 
@@ -99,6 +122,7 @@ def scale_for(sharpness: float, frequency: torch.Tensor, width: int, energy: flo
     return math.sqrt(sharpness / lead)
 
 
+@torch.no_grad()
 def position_energy(embeddings: Embeddings) -> float:
     """The mean square length of a sinusoid's pair once the embeddings are normalised."""
     n_words = min(embeddings.word.num_embeddings, 1000)
@@ -119,3 +143,96 @@ def rotation(angles: torch.Tensor) -> torch.Tensor:
     turned[sine, cosine] = angles.sin()
     turned[cosine, sine] = -angles.sin()
     return turned
+
+
+def start_by_comparing_segments(
+    embeddings: Embeddings, encoder: Encoder, first_column: int, sharpness: float = 4.0
+) -> None:
+    """Let pairs of heads of the first block begin by reading how a token's own segment differs from the other one.
+
+    Equation eq:segment-score:
+        score(i, j) = ± c² / √d_k · s_i s_j,  with s = +1 in the first segment and −1 in the second
+
+    The head with + reads the mean of the token's own segment, the one with − that of the other segment, and what the
+    second says is subtracted. Whether the second segment is the next one is a question about this difference, and a
+    model from random heads spends thousands of updates before it looks there. The first heads, which read neighbours,
+    are left alone; so are all, if fewer than two remain.
+
+    Source: ours.
+    """
+    for block in list(encoder.blocks)[:1]:
+        attention: MultiHeadAttention = block.attention  # type: ignore[assignment]
+        pairs = pairs_of_heads(attention, first_column)
+        if pairs:
+            give_a_column_to_segments(embeddings, first_column)
+            compare_segments(attention, embeddings, pairs, first_column, sharpness)
+
+
+def pairs_of_heads(attention: MultiHeadAttention, first_column: int) -> list[tuple[int, int]]:
+    """Pair the heads that read no neighbours, as many as have columns of words to speak about.
+
+    >>> pairs_of_heads(MultiHeadAttention(d_model=24, n_heads=8), first_column=12)
+    [(4, 6), (5, 7)]
+    """
+    d_model, free_heads = attention.query.out_features, max(0, attention.n_heads - len(NEIGHBOURS))
+    n_pairs = min(free_heads // 2, (d_model - 1 - first_column) * attention.n_heads // d_model)
+    return [(len(NEIGHBOURS) + pair, len(NEIGHBOURS) + n_pairs + pair) for pair in range(n_pairs)]
+
+
+@torch.no_grad()
+def give_a_column_to_segments(embeddings: Embeddings, first_column: int) -> None:
+    """Put + and − into the last column, where words begin at 0, and zeros into the other columns of the segments."""
+    loudness = math.sqrt(2) * embeddings.word.weight[:, first_column:].std()
+    embeddings.word.weight[:, -1] = 0.0
+    embeddings.segment.weight.zero_()
+    embeddings.segment.weight[0, -1] = loudness
+    embeddings.segment.weight[1:, -1] = -loudness
+
+
+@torch.no_grad()
+def compare_segments(
+    attention: MultiHeadAttention,
+    embeddings: Embeddings,
+    pairs: list[tuple[int, int]],
+    first_column: int,
+    sharpness: float,
+) -> None:
+    """Make both heads of each pair read the same columns of words, one of its own segment and one of the other.
+
+    The mean of n vectors is √n times fainter than one of them, and spoken so much louder.
+    """
+    width = attention.query.out_features // attention.n_heads
+    c = math.sqrt(sharpness * math.sqrt(width) / (2 * segment_energy(embeddings)))
+    gain = math.sqrt(embeddings.position.num_embeddings)
+    for pair, heads in enumerate(pairs):
+        columns = slice(first_column + pair * width, first_column + (pair + 1) * width)
+        for head, sign in zip(heads, (1.0, -1.0), strict=True):
+            rows = slice(head * width, (head + 1) * width)
+            for projection in (attention.query, attention.key, attention.value):
+                projection.weight[rows] *= QUIET
+            attention.output.weight[:, rows] *= QUIET
+            attention.query.weight[rows.start, -1] = sign * c
+            attention.key.weight[rows.start, -1] = c
+            attention.value.weight[rows, columns] += torch.eye(width)
+            attention.output.weight[columns, rows] += sign * gain * torch.eye(width)
+
+
+@torch.no_grad()
+def segment_energy(embeddings: Embeddings) -> float:
+    """The mean square of the segments' column once the embeddings are normalised."""
+    n_words = min(embeddings.word.num_embeddings, 1000)
+    positions = torch.arange(n_words) % embeddings.position.num_embeddings
+    total = embeddings.word.weight[:n_words] + embeddings.position.weight[positions] + embeddings.segment.weight[0]
+    return float(embeddings.norm(total)[:, -1].square().mean())
+
+
+@torch.no_grad()
+def start_from_word_vectors(
+    embeddings: Embeddings, vectors: Float[Tensor, "V _"], first_column: int, special_ids: Sequence[int]
+) -> None:
+    """Put word vectors into the columns of the words, as loud as what was drawn there; special tokens keep theirs."""
+    words = torch.ones(len(vectors), dtype=torch.bool)
+    words[list(special_ids)] = False
+    columns = slice(first_column, first_column + vectors.shape[1])
+    drawn = embeddings.word.weight[words, columns]
+    embeddings.word.weight[words, columns] = vectors[words] * (drawn.std() / vectors[words].std())

@@ -14,7 +14,7 @@ from minitransformer import corpora, files
 from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs
 from minitransformer.checkpoint import PLAN_FILE, require_same_plan
 from minitransformer.errors import InputError
-from minitransformer.initialisation import start_by_reading_neighbours
+from minitransformer.initialisation import position_columns, start_from_word_vectors, start_with_a_purpose
 from minitransformer.losses import LossPart
 from minitransformer.models.bert import BertForPreTraining
 from minitransformer.models.bert_config import BertConfig
@@ -22,9 +22,12 @@ from minitransformer.shards import Shards
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import Batch, Trainer, add_parts, evaluating, step_seed
 from minitransformer.training_arguments import TrainingArguments, require_positive
+from minitransformer.word_vectors import vectors_from_company
 
 EVALUATION_BATCH = 128
 INITIALIZER_RANGE = 0.05  # BERT's 0.02 suits a width of 768; the loudness of a vector falls with its width
+COMPANY_TOKENS = 5_000_000
+"""Of a larger corpus only so many tokens are counted for the first word vectors."""
 LAST_TOKENIZER_FILE = "tokenizer_config.json"
 """Where this one is, `Tokenizer.save_pretrained` has written them all."""
 
@@ -48,11 +51,11 @@ class PretrainingPlan:
     """Encoder blocks."""
     num_attention_heads: int = 8
     """Attention heads of each block."""
-    max_steps: int = 2800
+    max_steps: int = 3600
     """Updates of the parameters."""
     batch_size: int = 16
     """Pairs of each update."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     """Highest rate, after the warm-up."""
     warmup_steps: int = 200
     """Updates until the highest rate."""
@@ -195,20 +198,35 @@ def chosen_documents(corpus: str, numbers: set[int]) -> Iterator[corpora.Documen
 
 
 def new_model(text: PreparedText, plan: PretrainingPlan) -> BertForPreTraining:
-    """A BERT that has learned nothing, but starts where learning is fast."""
+    """A BERT before its first update: it starts where learning is fast, from counts of the training text."""
     torch.manual_seed(plan.seed)
     model = BertForPreTraining(plan.config(text.tokenizer.vocab_size, text.tokenizer.pad_token_id))
-    columns = min(32, plan.hidden_size // 4 * 2)  # at most half, so that words have room of their own
-    start_by_reading_neighbours(model.bert.embeddings, model.bert.encoder, columns=columns)
-    start_from_frequencies(model, token_counts(text.training, text.tokenizer.vocab_size))
+    start_with_a_purpose(model.bert.embeddings, model.bert.encoder)
+    start_from_frequencies(model, text)
+    start_from_company(model, text)
     return model
 
 
-def start_from_frequencies(model: BertForPreTraining, counts: np.ndarray) -> None:
+def start_from_frequencies(model: BertForPreTraining, text: PreparedText) -> None:
     """Begin the decoder's bias at the log frequencies, so that the first guess is the unigram distribution."""
-    frequency = (counts + 0.5) / (counts + 0.5).sum()
+    counts = token_counts(text.training, text.tokenizer.vocab_size) + 0.5
     with torch.no_grad():
-        model.masked_word.decoder.bias.copy_(torch.from_numpy(np.log(frequency)))
+        model.masked_word.decoder.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
+
+
+def start_from_company(model: BertForPreTraining, text: PreparedText) -> None:
+    """Begin the word vectors so that words which occur together are alike; what says position or segment stays free."""
+    d_model, counts = model.config.hidden_size, token_counts(text.training, text.tokenizer.vocab_size)
+    first_column = position_columns(d_model)
+    vectors = vectors_from_company(evenly_drawn(text.training), counts, n_columns=d_model - 1 - first_column)
+    start_from_word_vectors(model.bert.embeddings, vectors, first_column, text.tokenizer.special_ids)
+
+
+def evenly_drawn(shards: Shards) -> Iterator[np.ndarray]:
+    """The tokens of documents spread evenly over a corpus, about `COMPANY_TOKENS` in all: more would say no more."""
+    stride = math.ceil(shards.token_count / COMPANY_TOKENS)
+    for document in range(0, len(shards), stride):
+        yield np.concatenate([*shards[document], np.empty(0, dtype=np.int64)])
 
 
 def token_counts(shards: Shards, vocab_size: int) -> np.ndarray:

@@ -43,6 +43,7 @@ from minitransformer import (
     positions,
     reference,
     visibility,
+    word_vectors,
 )
 
 torch.set_default_dtype(torch.float64)
@@ -583,6 +584,85 @@ plt.show()
 
 # %% [markdown]
 # **Notice:** only the start is chosen. Every one of these numbers is a parameter, and training may unlearn it.
+#
+# ## A start that compares segments (`eq:segment-score`)
+#
+# $$
+# \mathrm{score}(i, j) = \pm \frac{c^2}{\sqrt{d_k}}\, s_i s_j, \qquad
+# s = +1 \text{ in the first segment}, \; -1 \text{ in the second}
+# $$
+#
+# Whether the second segment is the next sentence depends on how the two differ. With the sign + a head reads the segment
+# its token is in, with − the other one; what the second head says is subtracted. (Here $c = 2$ and $d_k = 4$.)
+
+# %%
+segments = np.array([0, 0, 0, 1, 1])
+side = torch.tensor(1.0 - 2.0 * segments)
+for sign in (1, -1):
+    agree(reference.initialisation.segment_score(segments, sign, c=2.0, d_k=4), sign * 2.0 * torch.outer(side, side))
+
+embed = embeddings.Embeddings(vocab_size=50, max_positions=length, n_segments=2, d_model=128)
+encoder = blocks.Encoder(n_blocks=1, d_model=128, n_heads=8, d_ff=64)
+initialisation.start_with_a_purpose(embed, encoder)
+parted = (torch.arange(length) >= 14).long().expand(200, length)
+weights = encoder.blocks[0].attention_weights(embed(some_words, parted)).mean(dim=0).detach().numpy()
+
+figure, panels = plt.subplots(1, 2, figsize=(6.4, 3.1), sharey=True)
+for axes, head, title in zip(panels, (4, 6), ("reads its own segment", "reads the other segment"), strict=True):
+    axes.imshow(weights[head], cmap="Blues", vmin=0)
+    axes.set_title(f"head {head} {title}", fontsize=9)
+    axes.set_xlabel("position read")
+panels[0].set_ylabel("position that reads")
+plt.show()
+
+# %% [markdown]
+# **Notice** the two blocks on each picture: the second segment begins at position 14. **The classic mistake** lies in
+# the learning rate: with twice the rate, the head that should learn from this difference drowns in its own noise.
+#
+# ## Words by their company (`eq:positive-pmi`)
+#
+# $$
+# \mathrm{PPMI}(w, c) = \max\!\left(0,\; \ln \frac{n(w, c)}{n(w)} - \ln \frac{n(c)^\alpha}{\sum_{c'} n(c')^\alpha}\right),
+# \qquad \text{and } 0 \text{ where } n(w, c) = 0
+# $$
+
+# %%
+vocabulary = ["hill", "plain", "wave", "boat", "coast"]
+documents = [np.array([0, 1, 0, 0, 1, 4, 0]), np.array([2, 3, 2, 4, 3, 3]), np.array([0, 1, 3])]
+counts = word_vectors.count_company(documents, n_words=5, contexts=np.arange(5))
+association = word_vectors.positive_pmi(torch.tensor(counts))
+agree(reference.word_vectors.positive_pmi(counts), association)
+for word, row in zip(vocabulary, association.tolist(), strict=True):
+    print(f"{word:>6}", "  ".join(f"{number:.2f}" for number in row))
+
+# %% [markdown]
+# **Notice:** a hill and a wave never meet, and a hill and a boat meet less than by chance: both count as 0, not as −∞.
+# The coast keeps company with hills and with waves.
+#
+# ## Word vectors (`eq:word-vectors`)
+#
+# $$
+# W = U_d\, \Sigma_d^{1/2}, \qquad M \approx U_d\, \Sigma_d V_d^\top \text{ the best approximation of rank } d
+# $$
+
+# %%
+by_numpy = reference.word_vectors.word_vectors(association.double().numpy(), n_columns=2)
+vectors = word_vectors.word_vectors(association, n_columns=2)
+agree(np.abs(by_numpy), vectors.abs())
+
+vectors = vectors * vectors.sum(dim=0).sign()
+figure, axes = plt.subplots(figsize=(3.6, 3.4))
+for word, (x, y), place in zip(vocabulary, vectors.tolist(), (6, -8, 6, -8, 0), strict=True):
+    axes.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->"})
+    axes.annotate(word, (x, y), textcoords="offset points", xytext=(5, place))
+axes.set_xlim(-0.2, 1.2)
+axes.set_ylim(-0.2, 1.2)
+axes.set_title("Five words by their company", fontsize=10)
+plt.show()
+
+# %% [markdown]
+# **Notice:** the land lies one way, the sea another, the coast between them. A singular vector has no sign, so the
+# picture could as well be a mirror image.
 #
 # ## The gradients, by hand
 #

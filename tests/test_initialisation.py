@@ -1,17 +1,32 @@
-"""Laws of the start that reads its neighbours."""
+"""Laws of the start that reads its neighbours, compares segments, and knows which words go together."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import ROUNDING, SUM, assert_close
+from strategies import seeds, whole_numbers
+from tolerances import ROUNDING, SUM, assert_close, assert_same
+from torch import nn
 
 from minitransformer import reference
 from minitransformer.blocks import Encoder
 from minitransformer.embeddings import Embeddings
 from minitransformer.errors import InputError
-from minitransformer.initialisation import NEIGHBOURS, rotation, start_by_reading_neighbours
+from minitransformer.initialisation import (
+    NEIGHBOURS,
+    compare_segments,
+    pairs_of_heads,
+    position_columns,
+    rotation,
+    segment_energy,
+    start_by_comparing_segments,
+    start_by_reading_neighbours,
+    start_from_word_vectors,
+    start_with_a_purpose,
+)
 
 
 @pytest.mark.equation("neighbour-score", "sinusoids")
@@ -87,3 +102,132 @@ def test_a_start_with_fewer_offsets_than_heads_leaves_the_other_heads_as_drawn()
             assert parameter.isfinite().all()
     turned, other = encoder.blocks[0].attention.query.weight.chunk(2)
     assert turned[:, 10:].std() < other.std() / 3
+
+
+# Segments.
+
+LENGTH, CUT = 23, 9
+
+
+def two_segments(n_texts: int) -> torch.Tensor:
+    """The numbers of the segments of texts that are parted at one place."""
+    return (torch.arange(LENGTH) >= CUT).long().expand(n_texts, LENGTH)
+
+
+def purposeful(n_heads: int = 8, d_model: int = 64) -> tuple[Embeddings, Encoder]:
+    """Embeddings and an encoder with the start that pretraining uses."""
+    embeddings = Embeddings(vocab_size=50, max_positions=LENGTH, n_segments=2, d_model=d_model)
+    encoder = Encoder(n_blocks=2, d_model=d_model, n_heads=n_heads, d_ff=32)
+    start_with_a_purpose(embeddings, encoder)
+    return embeddings, encoder
+
+
+@pytest.mark.equation("segment-score")
+@given(seed=seeds, sharpness=st.floats(0.5, 8.0))
+def test_the_heads_of_a_pair_score_by_segment_alone(seed: int, sharpness: float) -> None:
+    """With nothing else in the matrices, the scores of both heads are the reference's, and `sharpness` apart.
+
+    Kills: one sign for both heads; the scale of d_model; the segment in another column than the heads read.
+    """
+    embeddings, encoder = purposeful()
+    attention = encoder.blocks[0].attention
+    for parameter in attention.parameters():
+        nn.init.zeros_(parameter)
+    pairs = pairs_of_heads(attention, 32)
+    compare_segments(attention, embeddings, pairs, first_column=32, sharpness=sharpness)
+    segments = whole_numbers(seed, "segments", 0, 2, LENGTH)
+    of_segment = torch.zeros(1, LENGTH, 64)
+    of_segment[0, :, -1] = 1.0 - 2.0 * segments
+    query, key = (attention.split_heads(projection(of_segment)) for projection in (attention.query, attention.key))
+    score_HLM = (query @ key.mT / math.sqrt(8))[0]
+    c = float(attention.key.weight.detach().max())
+    for heads, sign in zip(zip(*pairs, strict=True), (1, -1), strict=True):
+        for head in heads:
+            expected = reference.initialisation.segment_score(segments.numpy(), sign, c, d_k=8)
+            assert_close(score_HLM[head], expected, SUM, what=f"the scores of head {head}")
+    gap = 2 * c**2 / math.sqrt(8) * segment_energy(embeddings)
+    assert_close(torch.tensor(gap), sharpness, SUM, what="how far the own segment outscores the other")
+
+
+@pytest.mark.equation("segment-score", "attention-weights")
+@pytest.mark.usefixtures("kernels_in_use")
+@pytest.mark.parametrize("seed", range(3))
+def test_one_head_of_a_pair_begins_by_reading_its_own_segment_and_one_the_other(seed: int) -> None:
+    """Before any training, heads 4 and 5 read the segment that a token is in, and heads 6 and 7 the other one.
+
+    Kills: both heads at the same segment; the first segment for all tokens; a start that is too faint to be read.
+    """
+    torch.manual_seed(seed)
+    embeddings, encoder = purposeful()
+    segments = two_segments(100)
+    weights = encoder.blocks[0].attention_weights(embeddings(torch.randint(50, segments.shape), segments)).mean(0)
+    same = segments[0][:, None] == segments[0][None, :]
+    own = (weights * same).sum(-1)
+    assert (own[[4, 5]] > 0.9).all(), "these heads should read their own segment"
+    assert (own[[6, 7]] < 0.1).all(), "these heads should read the other segment"
+
+
+@pytest.mark.equation("segment-score", "multi-head-attention")
+@pytest.mark.usefixtures("kernels_in_use")
+@pytest.mark.parametrize("seed", range(3))
+def test_attention_begins_by_telling_in_what_two_segments_differ(seed: int) -> None:
+    """If both segments say the same, [CLS] reads next to nothing; the more they differ, the more it reads.
+
+    Kills: sums in place of differences; the two heads of a pair speaking about other columns; the sign of the second.
+    """
+    torch.manual_seed(seed)
+    embeddings, encoder = purposeful()
+    attention = encoder.blocks[0].attention
+    columns = slice(32, 32 + 2 * 8)
+    with torch.no_grad():  # segments of one word each, so that there is one difference and no chance
+        alike, other = torch.full((1, LENGTH), 7), torch.full((1, LENGTH), 7)
+        other[:, CUT:] = 8
+        read = {
+            name: attention(embeddings(ids, two_segments(1)))[0, 0, columns].norm()
+            for name, ids in (("alike", alike), ("other", other))
+        }
+    assert read["other"] > 4 * read["alike"], f"a difference should be louder than none: {read}"
+
+
+@pytest.mark.parametrize(("n_heads", "pairs"), [(1, 0), (4, 0), (5, 0), (6, 1), (8, 2), (12, 3)])
+def test_only_heads_that_read_no_neighbour_are_paired(n_heads: int, pairs: int) -> None:
+    attention = Encoder(n_blocks=1, d_model=120, n_heads=n_heads, d_ff=8).blocks[0].attention
+    found = pairs_of_heads(attention, first_column=82)
+    assert len(found) == pairs
+    assert all(head >= len(NEIGHBOURS) for pair in found for head in pair)
+    assert len({head for pair in found for head in pair}) == 2 * pairs
+
+
+def test_without_a_free_pair_of_heads_the_segments_stay_as_they_were() -> None:
+    embeddings = Embeddings(vocab_size=9, max_positions=12, n_segments=2, d_model=24)
+    encoder = Encoder(n_blocks=1, d_model=24, n_heads=4, d_ff=8)
+    before = embeddings.segment.weight.clone()
+    start_by_comparing_segments(embeddings, encoder, first_column=12)
+    assert_same(embeddings.segment.weight, before)
+
+
+@pytest.mark.parametrize("n_segments", [1, 2, 3])
+def test_any_number_of_segments_can_start(n_segments: int) -> None:
+    embeddings = Embeddings(vocab_size=9, max_positions=12, n_segments=n_segments, d_model=64)
+    start_with_a_purpose(embeddings, Encoder(n_blocks=1, d_model=64, n_heads=8, d_ff=8))
+    assert embeddings.segment.weight.isfinite().all()
+
+
+# Words.
+
+
+def test_word_vectors_are_put_in_as_loud_as_what_was_drawn() -> None:
+    """Kills: special tokens overwritten; columns of the positions or the segments overwritten; another loudness."""
+    embeddings, _ = purposeful()
+    before = embeddings.word.weight.detach().clone()
+    first = position_columns(64)
+    vectors = 100 * torch.randn(50, 64 - 1 - first)
+    start_from_word_vectors(embeddings, vectors, first, special_ids=(0, 3))
+    after = embeddings.word.weight
+    assert_same(after[[0, 3]], before[[0, 3]], "the special tokens")
+    assert_same(after[:, :first], before[:, :first], "the columns of the positions")
+    assert_same(after[:, -1], before[:, -1], "the column of the segments")
+    words = [row for row in range(50) if row not in (0, 3)]
+    assert_close(after[words, first:-1].std(), before[words, first:-1].std().item(), SUM, what="the loudness")
+    cosine = torch.nn.functional.cosine_similarity(after[words, first:-1], vectors[words])
+    assert_close(cosine, torch.ones(48), SUM, what="the likeness to the vectors given")

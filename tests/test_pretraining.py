@@ -17,6 +17,7 @@ from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs
 from minitransformer.checkpoint import newest_checkpoint
 from minitransformer.corpora import SyntheticLanguage
 from minitransformer.errors import InputError
+from minitransformer.initialisation import position_columns
 from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining
 from minitransformer.pretraining import (
     PretrainingPlan,
@@ -24,13 +25,13 @@ from minitransformer.pretraining import (
     evaluate_pretraining,
     prepare_text,
     pretrain,
-    start_from_frequencies,
     token_counts,
     unigram_entropy,
 )
 from minitransformer.shards import Shards
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import Trainer, TrainingInterruptedError
+from minitransformer.word_vectors import count_company
 
 PARITY = 84  # c · eps = 1e-5 in float32
 
@@ -242,8 +243,33 @@ def test_the_first_guess_is_the_frequency_of_the_words(folder: Path) -> None:
     probability = model.masked_word.decoder.bias.double().softmax(-1)
     assert_close(probability.float(), (counts + 0.5) / (counts + 0.5).sum())
     assert counts.min() == 0, "some token, such as [MASK], should not occur, and yet have a finite bias"
-    start_from_frequencies(model, np.arange(len(counts)))
-    assert (model.masked_word.decoder.bias.diff() > 0).all()
+    by_frequency = np.argsort(counts, kind="stable")
+    assert (model.masked_word.decoder.bias[by_frequency].diff() >= 0).all()
+
+
+def test_the_first_word_vectors_know_which_words_go_together(folder: Path) -> None:
+    """Words of one topic of the synthetic language begin closer than words of two, and the same plan begins alike."""
+    text = prepare_text(corpus_of(folder), folder, tiny_runs.plan())
+    plan = tiny_runs.plan(hidden_size=32)
+    words = pretraining.new_model(text, plan).bert.embeddings.word.weight
+    assert_same(pretraining.new_model(text, plan).bert.embeddings.word.weight, words)
+    first_column = position_columns(32)
+    documents = [np.concatenate(text.training[number]) for number in range(len(text.training))]
+    company = count_company(documents, text.tokenizer.vocab_size, np.arange(text.tokenizer.vocab_size))
+    vectors = torch.nn.functional.normalize(words[:, first_column:-1], dim=1)
+    likeness = (vectors @ vectors.T).detach().numpy()
+    seen = np.flatnonzero(company.sum(1))
+    meet, never_meet = (likeness[np.ix_(seen, seen)][rule[np.ix_(seen, seen)]] for rule in (company > 0, company == 0))
+    assert meet.mean() > never_meet.mean() + 0.1
+
+
+def test_of_a_large_corpus_evenly_spread_documents_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = prepare_text(corpus_of(folder), folder, tiny_runs.plan())
+    monkeypatch.setattr(pretraining, "COMPANY_TOKENS", text.training.token_count // 2 + 1)
+    drawn = list(pretraining.evenly_drawn(text.training))
+    assert [len(document) for document in drawn] == [
+        sum(len(sentence) for sentence in text.training[number]) for number in range(0, len(text.training), 2)
+    ]
 
 
 @pytest.mark.parametrize("hidden_size", [8, 32, 36])

@@ -20,6 +20,7 @@ from minitransformer.reference import (
     parameters,
     positions,
     visibility,
+    word_vectors,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "parameters",
     "positions",
     "visibility",
+    "word_vectors",
 ]
