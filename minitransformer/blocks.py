@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from minitransformer.attention import MultiHeadAttention
@@ -122,11 +122,41 @@ class EncoderBlock(nn.Module):
         x = self.attention_residual(x, lambda asked: self.attention(asked, may_attend=may_attend))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
+    def answers_at(
+        self,
+        positions: Int[Tensor, "B P"],
+        x: Float[Tensor, "B L D"],
+        may_attend: Bool[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "B P D"]:
+        """What `forward` gives at some positions, which read all the others, and nothing is computed for those.
+
+        Raises: InputError for a visibility that differs from query to query.
+        """
+        if may_attend is not None and may_attend.shape[-2] != 1:
+            raise InputError(
+                f"may_attend has shape {tuple(may_attend.shape)}, but some positions alone need one rule for all "
+                "queries, as padding(attention_mask) gives"
+            )
+        memory = self.attention_residual.sublayer_input(x)
+        y = self.attention_residual(
+            vectors_at(positions, x), lambda asked: self.attention(asked, memory, may_attend=may_attend)
+        )
+        return self.feed_forward_residual(y, self.feed_forward)  # type: ignore[no-any-return]
+
     def attention_weights(
         self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None
     ) -> Float[Tensor, "B H L L"]:
         """The weights with which the block reads its input."""
         return self.attention.weights(self.attention_residual.sublayer_input(x), may_attend=may_attend)
+
+
+def vectors_at(positions: Int[Tensor, "B P"], x: Float[Tensor, "B L D"]) -> Float[Tensor, "B P D"]:
+    """The vectors at some positions of each sequence.
+
+    >>> vectors_at(torch.tensor([[2, 0]]), torch.tensor([[[5.0], [6.0], [7.0]]])).tolist()
+    [[[7.0], [5.0]]]
+    """
+    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class DecoderBlock(nn.Module):
@@ -219,6 +249,20 @@ class Encoder(nn.Module):
         for block in self.blocks:
             x = block(x, may_attend)
         return self.norm(x)  # type: ignore[no-any-return]
+
+    def answers_at(
+        self,
+        positions: Int[Tensor, "B P"],
+        x: Float[Tensor, "B L D"],
+        may_attend: Bool[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "B P D"]:
+        """What `forward` gives at some positions: the last block, whose other answers nobody reads, leaves them out."""
+        if not self.blocks:
+            return self.norm(vectors_at(positions, x))  # type: ignore[no-any-return]
+        *earlier, last = self.blocks
+        for block in earlier:
+            x = block(x, may_attend)
+        return self.norm(last.answers_at(positions, x, may_attend))  # type: ignore[no-any-return, operator]
 
     def hidden_states(
         self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None

@@ -51,7 +51,7 @@ class PretrainingPlan:
     """Encoder blocks."""
     num_attention_heads: int = 8
     """Attention heads of each block."""
-    max_steps: int = 3600
+    max_steps: int = 3200
     """Updates of the parameters."""
     batch_size: int = 16
     """Pairs of each update."""

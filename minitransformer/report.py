@@ -113,7 +113,7 @@ def learning_section(metrics: Mapping[str, Any], history: Sequence[Mapping[str, 
         "Learning to read",
         "Whoever knows nothing finds every word equally likely, and is as surprised as ln V. The frequencies of words, "
         "with which this model begins, bring it down to the lower dashed line; whatever lies below that was learned "
-        "from the context.",
+        "from the context. Counts of which words occur together are its first word vectors.",
         picture(figure, "Training losses: each log, and their running mean."),
         f"<p>On documents that it never saw, a hidden word is as uncertain as a choice among {perplexity:.0f} words; "
         f"frequencies alone leave {choices:.0f}. It guesses {metrics['masked_lm_accuracy']:.0%} of them exactly.</p>",
@@ -145,8 +145,9 @@ def attention_section(attention: Attention) -> str:
     """Who reads whom."""
     return section(
         "Who reads whom",
-        "Each row is a token that asks, each column one that is read; the darker, the more. "
-        "Every head has its own way of reading.",
+        "Each row is a token that asks, each column one that is read; the darker, the more. The first four heads of "
+        "block 1 began by reading the words around, those after them by comparing two segments, all others at random. "
+        "What each does now, training has left or made of it.",
         picture(plots.attention_maps(attention.weights, attention.tokens), "All heads of all blocks on one sentence."),
     )
 
@@ -162,8 +163,8 @@ def outcome_section(metrics: Mapping[str, Any], task: str) -> str:
     ) + picture(plots.confusion(counts, labels), "The pretrained model's answers, first seed.")
     return section(
         "Was pretraining worth it?",
-        f"{task} Both models are alike and see the same {metrics['labelled_examples']} labelled texts; one of them "
-        "has read before.",
+        f"{task} Both models are alike, begin with the same heads and see the same "
+        f"{metrics['labelled_examples']} labelled texts; one of them has read before.",
         f'<div class="pair">{pictures}</div>',
         scores_table(metrics),
     )

@@ -616,8 +616,9 @@ panels[0].set_ylabel("position that reads")
 plt.show()
 
 # %% [markdown]
-# **Notice** the two blocks on each picture: the second segment begins at position 14. **The classic mistake** lies in
-# the learning rate: with twice the rate, the head that should learn from this difference drowns in its own noise.
+# **Notice** the two blocks on each picture: the second segment begins at position 14. **The classic mistake** is to expect
+# much of this alone: the heads compare what the word vectors say, and random vectors say nothing. So the next two
+# equations belong to it, and `docs/pretraining.md` shows what each is worth.
 #
 # ## Words by their company (`eq:positive-pmi`)
 #

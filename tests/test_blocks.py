@@ -405,3 +405,33 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         EncoderBlock(10, 3, 5)
     with pytest.raises(InputError, match="d_ff=0 must be at least 1"):
         DecoderBlock(6, 3, 0)
+
+
+# Answers at some positions
+
+
+@pytest.mark.equation("encoder", "encoder-block")
+@few_examples
+@pytest.mark.parametrize("residual", RESIDUALS)
+@pytest.mark.parametrize("n_blocks", [0, 1, 2])
+@given(case=block_cases(visibilities=("all", "padding")))
+def test_answers_at_some_positions_are_those_of_the_whole(
+    n_blocks: int, residual: Residual, case: SequenceCase
+) -> None:
+    """A last block that computes some positions alone gives there what it gives as a part of all, in any order.
+
+    Kills: positions that read only each other; the memory not normalised in pre-norm; the closing norm left out.
+    """
+    stack = encoder(case, residual, n_blocks)
+    rule = None if case.may_attend is None else case.may_attend[:, :, :1]
+    positions = torch.stack([shuffled(case.seed, f"row {row}", case.length) for row in range(case.batch)])
+    positions = positions[:, : 1 + case.seed % case.length]
+    whole = stack(case.x, rule)
+    expected = torch.stack([whole[row, positions[row]] for row in range(case.batch)])
+    assert_close(stack.answers_at(positions, case.x, rule), expected, STACK, norm_scale(case.x, whole.detach()))
+
+
+def test_a_rule_for_each_query_is_refused_where_only_some_ask() -> None:
+    block = EncoderBlock(d_model=6, n_heads=2, d_ff=5)
+    with pytest.raises(InputError, match=r"may_attend has shape \(3, 3\), but some positions alone need one rule"):
+        block.answers_at(torch.tensor([[1]]), torch.zeros(1, 3, 6), causal(3))

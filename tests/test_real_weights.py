@@ -90,6 +90,21 @@ def test_real_sentences_give_the_numbers_of_transformers(
 
 @pytest.mark.parametrize(("name", "class_name"), WEIGHTS)
 @pytest.mark.parametrize("pairs", [None, CONTINUATIONS])
+def test_with_the_settings_that_both_begin_with_the_numbers_are_within_1e_5(
+    name: str, class_name: str, pairs: list[str] | None
+) -> None:
+    """Not relative to anything: fused kernels on both sides, and the sums in the same order."""
+    folder = fetched(name)
+    inputs = Tokenizer.from_pretrained(folder)(SENTENCES, pairs)
+    judge = getattr(transformers, class_name).from_pretrained(folder).eval()
+    assert judge.config._attn_implementation == "sdpa"
+    with torch.no_grad():
+        difference = opened(class_name, folder)(**inputs)[0] - judge(**inputs)[0]
+    assert difference[inputs["attention_mask"].bool()].abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("name", "class_name"), WEIGHTS)
+@pytest.mark.parametrize("pairs", [None, CONTINUATIONS])
 def test_without_rounding_hardly_anything_is_left_between_the_two(
     name: str, class_name: str, pairs: list[str] | None, kernels_in_use: str
 ) -> None:

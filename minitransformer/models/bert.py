@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from einops import rearrange
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from minitransformer.blocks import Encoder, PostNorm
@@ -97,9 +97,7 @@ class BertModel(BertPreTrainedModel):
         output_hidden_states: bool = False,
     ) -> BaseModelOutputWithPooling:
         """Read the tokens; padding, where `attention_mask` is 0, is read by nobody."""
-        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
-        require_mask_shape(attention_mask, x)
-        may_attend = None if attention_mask is None else padding(attention_mask)
+        x, may_attend = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         hidden_states = tuple(self.encoder.hidden_states(x, may_attend))
         attentions = None
         if output_attentions:
@@ -111,6 +109,32 @@ class BertModel(BertPreTrainedModel):
             hidden_states=hidden_states if output_hidden_states else None,
             attentions=attentions,
         )
+
+    def answers_at(
+        self,
+        positions: Int[Tensor, "B P"],
+        input_ids: Int[Tensor, "B L"] | None = None,
+        attention_mask: Num[Tensor, "B L"] | None = None,
+        token_type_ids: Int[Tensor, "#B L"] | None = None,
+        position_ids: Int[Tensor, "#B L"] | None = None,
+        inputs_embeds: Float[Tensor, "B L D"] | None = None,
+    ) -> Float[Tensor, "B P D"]:
+        """The last hidden state at some positions, for the price of a last block at these alone."""
+        x, may_attend = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        return self.encoder.answers_at(positions, x, may_attend)
+
+    def embed(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> tuple[Float[Tensor, "B L D"], Bool[Tensor, "B 1 1 L"] | None]:
+        """The input of the first block, and which of its positions may be read."""
+        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        require_mask_shape(attention_mask, x)
+        return x, None if attention_mask is None else padding(attention_mask)
 
 
 def require_mask_shape(attention_mask: Tensor | None, x: Tensor) -> None:
@@ -164,11 +188,12 @@ class BertForPreTraining(BertPreTrainedModel):
     def training_losses(
         self, labels: Int[Tensor, "B L"], next_sentence_label: Int[Tensor, " B"], **inputs: Any
     ) -> dict[str, LossPart]:
-        """The parts of the loss, with words scored only where one is to be predicted."""
-        read = self.bert(**inputs)
-        follows = self.next_sentence(read.pooler_output)
+        """The parts of the loss, with the last block and the words' head computed only where something is asked."""
+        positions = asked_positions(labels)
+        hidden_BPD = self.bert.answers_at(positions, **inputs)
+        follows = self.next_sentence(self.bert.pooler(hidden_BPD))  # type: ignore[misc]
         return {
-            "masked_lm_loss": predicted_words_loss(self.masked_word, read.last_hidden_state, labels),
+            "masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels.gather(1, positions)),
             "next_sentence_loss": LossPart(cross_entropy(follows, next_sentence_label, reduction="sum"), len(follows)),
         }
 
@@ -202,9 +227,10 @@ class BertForMaskedLM(BertPreTrainedModel):
         return MaskedLMOutput(loss, words, read.hidden_states, read.attentions)
 
     def training_losses(self, labels: Int[Tensor, "B L"], **inputs: Any) -> dict[str, LossPart]:
-        """The loss, with words scored only where one is to be predicted."""
-        hidden_BLD = self.bert(**inputs).last_hidden_state
-        return {"masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BLD, labels)}
+        """The loss, with the last block and the head computed only where a word is to be predicted."""
+        positions = asked_positions(labels)
+        hidden_BPD = self.bert.answers_at(positions, **inputs)
+        return {"masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels.gather(1, positions))}
 
 
 class BertForNextSentencePrediction(BertPreTrainedModel):
@@ -436,7 +462,20 @@ def masked_word_head(config: BertConfig, bert: BertModel) -> MaskedWordHead:
     )
 
 
-def predicted_words_loss(head: MaskedWordHead, hidden: Float[Tensor, "B L D"], labels: Int[Tensor, "B L"]) -> LossPart:
+def asked_positions(labels: Int[Tensor, "B L"]) -> Int[Tensor, "B P"]:
+    """Of each row the first position, which is [CLS], then those with a label; shorter rows are filled with others.
+
+    >>> import torch
+    >>> asked_positions(torch.tensor([[-100, -100, 7, 8], [-100, 9, -100, -100]])).tolist()
+    [[0, 2, 3], [0, 1, 2]]
+    """
+    is_asked = labels != IGNORED
+    is_asked[:, 0] = True
+    in_order = is_asked.int().argsort(dim=1, descending=True, stable=True)
+    return in_order[:, : int(is_asked.sum(dim=1).max())]
+
+
+def predicted_words_loss(head: MaskedWordHead, hidden: Float[Tensor, "B P D"], labels: Int[Tensor, "B P"]) -> LossPart:
     """The surprise at the words to be predicted; the other positions are not even scored."""
     predicted = labels != IGNORED
     loss = cross_entropy(head(hidden[predicted]), labels[predicted], reduction="sum")
