@@ -1,8 +1,16 @@
-"""What every docstring's example may use without importing it."""
+"""Shapes are checked in every test, and docstring examples know the libraries they speak about."""
 
+from pathlib import Path
+
+import jaxtyping
 import numpy as np
 import pytest
 import torch
+
+PACKAGE = Path(__file__).parent / "minitransformer"
+# The laws are given anyone's functions, and hypothesis's strategies, whose types cannot be checked.
+CHECKED = [f"minitransformer.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in ("__init__", "laws")]
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 
 @pytest.fixture(autouse=True)

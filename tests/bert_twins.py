@@ -12,10 +12,10 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
-from strategies import numbers, randomise, whole_numbers
-from tolerances import assert_close
 from torch import Tensor
 
+from minitransformer.laws.cases import numbers, randomise, whole_numbers
+from minitransformer.laws.tolerances import assert_close
 from minitransformer.models import bert
 from minitransformer.models.bert_config import BertConfig
 

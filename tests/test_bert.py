@@ -27,12 +27,12 @@ from bert_twins import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import numbers, seeds, shuffled, whole_numbers
-from tolerances import STACK, assert_close, assert_same
 from torch import Tensor, nn
 
 from minitransformer import kernels
 from minitransformer.errors import InputError
+from minitransformer.laws.cases import numbers, seeds, shuffled, whole_numbers
+from minitransformer.laws.tolerances import STACK, assert_close, assert_same
 from minitransformer.models import bert
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.optimizer import AdamW

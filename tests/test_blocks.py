@@ -6,14 +6,22 @@ from functools import partial
 import pytest
 import torch
 from hypothesis import given
-from strategies import SequenceCase, few_examples, numbers, parameters_of, randomise, sequence_cases, shuffled
-from tolerances import STACK, SUM, as_array, assert_close, assert_same
 from torch import Tensor, nn
 
 from minitransformer import reference
 from minitransformer.blocks import Decoder, DecoderBlock, Encoder, EncoderBlock, PostNorm, PreNorm, Residual
 from minitransformer.errors import InputError
 from minitransformer.feed_forward import gelu
+from minitransformer.laws.cases import (
+    SequenceCase,
+    few_examples,
+    numbers,
+    parameters_of,
+    randomise,
+    sequence_cases,
+    shuffled,
+)
+from minitransformer.laws.tolerances import STACK, SUM, as_array, assert_close, assert_same
 from minitransformer.norm import LayerNorm, RMSNorm, layer_norm
 from minitransformer.visibility import causal, padding
 

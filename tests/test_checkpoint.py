@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from tolerances import assert_same
 from torch import Tensor, nn
 
 from minitransformer import checkpoint, files
@@ -28,6 +27,7 @@ from minitransformer.checkpoint import (
     save_checkpoint,
 )
 from minitransformer.errors import InputError
+from minitransformer.laws.tolerances import assert_same
 from minitransformer.models.bert import BertForMaskedLM
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.optimizer import AdamW

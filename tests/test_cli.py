@@ -1,5 +1,6 @@
 """The command line: what each command prints, how it ends, and one clear line for whatever goes wrong."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -335,3 +336,36 @@ def test_a_reader_that_goes_away_is_no_error_to_complain_of() -> None:
     assert process.stderr.read() == ""
     assert process.wait(timeout=120) in (0, 1)
     process.stderr.close()
+
+
+# Anyone's code.
+
+
+def test_code_that_keeps_the_laws_ends_with_0_and_broken_code_with_1(run: Run, tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text("def relu(x):\n    return x.clamp(min=0)\n", encoding="utf-8")
+    wrong.write_text("def relu(x):\n    return x.clamp(min=0, max=6)\n", encoding="utf-8")
+    code, printed, complaint = run("check", str(right), "--max-examples", "20")
+    assert (code, complaint) == (0, "")
+    assert "relu, judged as relu" in printed
+    assert "0 broken" in printed
+    code, printed, complaint = run("check", str(wrong), "--max-examples", "20", "--output", "json")
+    assert (code, complaint) == (1, "")
+    (report,) = json.loads(printed)
+    assert report["passed"] is False
+    assert run("check", str(wrong), "--max-examples", "20", "--output", "html")[1].startswith("<p><b>relu")
+
+
+def test_a_file_that_cannot_be_checked_ends_with_2_and_one_line(run: Run, tmp_path: Path) -> None:
+    code, printed, complaint = run("check", str(tmp_path / "none.py"))
+    assert (code, printed) == (2, "")
+    assert complaint.startswith("minitransformer: there is no file")
+    assert complaint.count("\n") == 1
+
+
+def test_an_equation_is_explained(run: Run) -> None:
+    code, printed, _ = run("explain", "layer-norm")
+    assert code == 0
+    assert "eq:layer-norm: " in printed
+    assert "minitransformer/reference/norm.py:" in printed
+    assert run("explain", "layernorm")[0] == 2

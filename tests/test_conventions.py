@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tolerances import LAYER, assert_close, assert_same
 from torch import Tensor, nn
 
 from minitransformer import visibility
@@ -14,6 +13,7 @@ from minitransformer.attention import MultiHeadAttention, attention_weights, sca
 from minitransformer.dropout import Dropout
 from minitransformer.errors import InputError
 from minitransformer.feed_forward import gelu, gelu_tanh
+from minitransformer.laws.tolerances import LAYER, assert_close, assert_same
 from minitransformer.losses import cross_entropy, next_sentence_loss
 from minitransformer.models.bert import BertForMaskedLM, BertForNextSentencePrediction, BertModel
 from minitransformer.models.bert_config import BertConfig

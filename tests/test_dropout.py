@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import VectorsCase, numbers, seeds, vectors_cases
-from tolerances import ROUNDING, as_array, assert_close, assert_same
 from torch import Tensor
 
 from minitransformer import reference
 from minitransformer.dropout import Dropout, dropout
 from minitransformer.errors import InputError
+from minitransformer.laws.cases import VectorsCase, numbers, seeds, vectors_cases
+from minitransformer.laws.tolerances import ROUNDING, as_array, assert_close, assert_same
 
 pytestmark = pytest.mark.usefixtures("kernels_in_use")
 

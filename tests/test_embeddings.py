@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import distinct_sizes, dtypes, parameters_of, randomise, seeds, whole_numbers
-from tolerances import LAYER, ROUNDING, as_array, assert_close, assert_same
 from torch import Tensor, nn
 
 from minitransformer import reference
 from minitransformer.embeddings import Embeddings
 from minitransformer.errors import InputError
+from minitransformer.laws.cases import distinct_sizes, dtypes, parameters_of, randomise, seeds, whole_numbers
+from minitransformer.laws.tolerances import LAYER, ROUNDING, as_array, assert_close, assert_same
 
 pytestmark = pytest.mark.usefixtures("kernels_in_use")
 

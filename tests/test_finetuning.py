@@ -10,7 +10,6 @@ import pytest
 import tiny_runs
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import STACK, assert_close, assert_same
 
 from minitransformer import corpora, metrics
 from minitransformer.corpora import LabelledTexts
@@ -25,6 +24,7 @@ from minitransformer.finetuning import (
     finetune,
     numbered_as_by,
 )
+from minitransformer.laws.tolerances import STACK, assert_close, assert_same
 from minitransformer.models.bert import BertForPreTraining, BertForSequenceClassification
 from minitransformer.prediction import classify
 from minitransformer.tokenizer import Tokenizer

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from hypothesis import given
-from strategies import SequenceCase, numbers, parameters_of, randomise, sequence_cases
-from tolerances import LAYER, STACK, as_array, assert_close, assert_same
 from torch import Tensor, nn
 
 from minitransformer import reference
 from minitransformer.feed_forward import gelu
 from minitransformer.heads import ClassificationHead, MaskedWordHead, NextSentenceHead, Pooler
+from minitransformer.laws.cases import SequenceCase, numbers, parameters_of, randomise, sequence_cases
+from minitransformer.laws.tolerances import LAYER, STACK, as_array, assert_close, assert_same
 from minitransformer.norm import RMSNorm
 
 pytestmark = pytest.mark.usefixtures("kernels_in_use")

@@ -7,8 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds, whole_numbers
-from tolerances import ROUNDING, SUM, assert_close, assert_same
 from torch import nn
 
 from minitransformer import reference
@@ -27,6 +25,8 @@ from minitransformer.initialisation import (
     start_from_word_vectors,
     start_with_a_purpose,
 )
+from minitransformer.laws.cases import seeds, whole_numbers
+from minitransformer.laws.tolerances import ROUNDING, SUM, assert_close, assert_same
 
 
 @pytest.mark.equation("neighbour-score", "sinusoids")

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from hypothesis import given
-from strategies import AttentionCase, LossCase, VectorsCase, attention_cases, loss_cases, vectors_cases
-from tolerances import LAYER, ROUNDING, SUM, assert_close
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minitransformer import attention, dropout, feed_forward, kernels, losses, norm, optimizer
 from minitransformer.errors import InputError
+from minitransformer.laws.cases import AttentionCase, LossCase, VectorsCase, attention_cases, loss_cases, vectors_cases
+from minitransformer.laws.tolerances import LAYER, ROUNDING, SUM, assert_close
 
 TWINS = [
     function

@@ -13,16 +13,25 @@ import test_embeddings
 import test_feed_forward
 import test_gradients
 import test_heads
-import test_losses
-import test_norm
 import test_optimizer
-import test_positions
-import test_visibility
 import torch
 import torch.nn.functional as F
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from strategies import (
+from torch import Tensor, nn
+
+from minitransformer import reference
+from minitransformer.attention import MultiHeadAttention
+from minitransformer.blocks import PostNorm, PreNorm
+from minitransformer.feed_forward import FeedForward, gelu, gelu_tanh, relu
+from minitransformer.heads import MaskedWordHead, Pooler
+from minitransformer.laws import attention as attention_laws
+from minitransformer.laws import feed_forward as activation_laws
+from minitransformer.laws import losses as loss_laws
+from minitransformer.laws import norm as norm_laws
+from minitransformer.laws import positions as position_laws
+from minitransformer.laws import visibility as visibility_laws
+from minitransformer.laws.cases import (
     attention_cases,
     loss_cases,
     numbers,
@@ -31,13 +40,6 @@ from strategies import (
     sequence_cases,
     vectors_cases,
 )
-from torch import Tensor, nn
-
-from minitransformer import reference
-from minitransformer.attention import MultiHeadAttention
-from minitransformer.blocks import PostNorm, PreNorm
-from minitransformer.feed_forward import FeedForward, gelu, gelu_tanh, relu
-from minitransformer.heads import MaskedWordHead, Pooler
 from minitransformer.norm import LayerNorm, layer_norm, rms_norm
 from minitransformer.positions import sinusoids
 
@@ -92,6 +94,12 @@ def masked_after(query: Tensor, key: Tensor, rule: Tensor | None = None, scale: 
     return weights()(query, key, None, scale) * (1 if rule is None else rule)
 
 
+def scaled_twice(query: Tensor, key: Tensor, rule: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """Weights under a scale of one's own that does not replace the usual one."""
+    return weights()(query if scale is None else query * scale, key, rule)
+
+
+ADDED_INFINITY = weights(lambda score, rule: score + torch.zeros_like(score).masked_fill(~rule, -math.inf))
 LARGE_NEGATIVE = weights(lambda score, rule: score.masked_fill(~rule, -1e4))
 ADDED_NEGATIVE = weights(lambda score, rule: score - 1e4 * ~rule)
 INVERTED = weights(lambda score, rule: score.masked_fill(rule, -math.inf))
@@ -105,88 +113,199 @@ POSITIONAL = weights(normalise=lambda score: (score - torch.arange(score.shape[-
 
 ATTENTION: Mistakes = {
     "softmax over another axis": (
-        of(test_attention.shares_are_positive_and_sum_to_one, lambda x, axis=-1: x.softmax(0)),
+        of(attention_laws.shares_are_positive_and_sum_to_one, lambda x, axis=-1: x.softmax(0)),
         vectors_cases(),
     ),
     "softmax without its maximum": (
-        of(test_attention.a_constant_added_to_all_scores_changes_nothing, lambda x: x.exp() / x.exp().sum(-1, True)),
+        of(attention_laws.a_constant_added_to_all_scores_changes_nothing, lambda x: x.exp() / x.exp().sum(-1, True)),
         vectors_cases(),
     ),
     "softmax in powers of two": (
         of(
-            test_attention.the_ratio_of_two_shares_is_the_exponential_of_their_difference,
+            attention_laws.the_ratio_of_two_shares_is_the_exponential_of_their_difference,
             lambda x: (x * math.log(2)).softmax(-1),
         ),
         vectors_cases(),
     ),
     "logarithm of a rounded softmax": (
-        of(test_attention.log_softmax_is_finite_where_the_softmax_rounds_to_zero, lambda x: x.softmax(-1).log()),
+        of(attention_laws.log_softmax_is_finite_where_the_softmax_rounds_to_zero, lambda x: x.softmax(-1).log()),
         vectors_cases(),
     ),
     "weights over the queries": (
-        of(test_attention.rows_of_weights_sum_to_one_or_zero, OVER_QUERIES),
+        of(attention_laws.rows_of_weights_sum_to_one_or_zero, OVER_QUERIES),
         attention_cases(),
     ),
     "-10,000 for infinity in the weights": (
-        of(test_attention.rows_of_weights_sum_to_one_or_zero, LARGE_NEGATIVE),
+        of(attention_laws.rows_of_weights_sum_to_one_or_zero, LARGE_NEGATIVE),
         attention_cases(),
     ),
     "-10,000 that other scores fall below": (
-        of(test_attention.a_constant_added_to_all_scores_of_a_query_changes_nothing, LARGE_NEGATIVE),
+        of(attention_laws.a_constant_added_to_all_scores_of_a_query_changes_nothing, LARGE_NEGATIVE),
         attention_cases(),
     ),
     "-10,000 added, as BERT does": (
-        of(test_attention.a_hidden_key_cannot_matter, attention(ADDED_NEGATIVE)),
+        of(attention_laws.a_hidden_key_cannot_matter, attention(ADDED_NEGATIVE)),
         attention_cases(),
     ),
     "visibility after the softmax": (
-        of(test_attention.rows_of_weights_sum_to_one_or_zero, masked_after),
+        of(attention_laws.rows_of_weights_sum_to_one_or_zero, masked_after),
         attention_cases(),
     ),
     "visibility after the softmax, seen in what is read": (
-        of(test_attention.a_hidden_key_cannot_matter, attention(masked_after)),
+        of(attention_laws.a_hidden_key_cannot_matter, attention(masked_after)),
         attention_cases(),
     ),
-    "visibility inverted": (of(test_attention.a_hidden_key_cannot_matter, attention(INVERTED)), attention_cases()),
+    "visibility inverted": (of(attention_laws.a_hidden_key_cannot_matter, attention(INVERTED)), attention_cases()),
     "visibility dropped": (
-        of(test_attention.the_only_visible_value_is_read_as_it_is, attention(DROPPED)),
+        of(attention_laws.the_only_visible_value_is_read_as_it_is, attention(DROPPED)),
         attention_cases(),
     ),
-    "no scale": (of(test_attention.the_log_odds_of_two_keys_are_their_scaled_difference, UNSCALED), attention_cases()),
+    "no scale": (of(attention_laws.the_log_odds_of_two_keys_are_their_scaled_difference, UNSCALED), attention_cases()),
     "scale by d_k": (
-        of(test_attention.the_log_odds_of_two_keys_are_their_scaled_difference, BY_WIDTH),
+        of(attention_laws.the_log_odds_of_two_keys_are_their_scaled_difference, BY_WIDTH),
         attention_cases(),
     ),
     "NaN from a row that sees nothing": (
-        of(test_attention.a_query_that_sees_nothing_reads_zeros_and_passes_no_gradient, attention(NAN_ROWS)),
+        of(attention_laws.a_query_that_sees_nothing_reads_zeros, attention(NAN_ROWS)),
+        attention_cases(visibilities=("one row sees nothing", "nothing")),
+    ),
+    "NaN replaced after the softmax, which is still passed back": (
+        of(attention_laws.a_query_that_sees_nothing_passes_no_gradient, attention(ADDED_INFINITY)),
         attention_cases(visibilities=("one row sees nothing", "nothing")),
     ),
     "the mean from a row of -10,000": (
-        of(test_attention.a_query_that_sees_nothing_reads_zeros_and_passes_no_gradient, attention(LARGE_NEGATIVE)),
+        of(attention_laws.a_query_that_sees_nothing_reads_zeros, attention(LARGE_NEGATIVE)),
+        attention_cases(visibilities=("one row sees nothing", "nothing")),
+    ),
+    "the gradient of the mean from a row of -10,000": (
+        of(attention_laws.a_query_that_sees_nothing_passes_no_gradient, attention(LARGE_NEGATIVE)),
         attention_cases(visibilities=("one row sees nothing", "nothing")),
     ),
     "weights that are not divided": (
-        of(test_attention.what_is_read_lies_among_the_visible_values, attention(UNNORMALISED)),
+        of(attention_laws.what_is_read_lies_among_the_visible_values, attention(UNNORMALISED)),
         attention_cases(),
     ),
     "equal keys told apart by their place": (
-        of(test_attention.equal_keys_read_the_mean, attention(POSITIONAL)),
+        of(attention_laws.equal_keys_read_the_mean, attention(POSITIONAL)),
         attention_cases(scores=("equal",)),
     ),
     "keys told apart by their place": (
-        of(test_attention.permuting_keys_and_values_together_changes_nothing, attention(POSITIONAL)),
+        of(attention_laws.permuting_keys_and_values_together_changes_nothing, attention(POSITIONAL)),
         attention_cases(),
     ),
     "queries that share": (
         of(
-            test_attention.permuting_queries_permutes_what_is_read,
+            attention_laws.permuting_queries_permutes_what_is_read,
             attention(weights(normalise=lambda score: score.softmax(-1).nan_to_num(0.0).cumsum(-2))),
         ),
         attention_cases(),
     ),
     "a softmax of what was read": (
-        of(test_attention.reading_is_linear_in_the_values, lambda *inputs: attention(weights())(*inputs).softmax(-1)),
+        of(attention_laws.reading_is_linear_in_the_values, lambda *inputs: attention(weights())(*inputs).softmax(-1)),
         attention_cases(),
+    ),
+}
+
+
+ordinary_vectors = vectors_cases(kinds=("ordinary",))
+ordinary_queries = attention_cases(scores=("ordinary",))
+
+ATTENTION |= {
+    "a softmax that ignores the axis": (
+        of(attention_laws.shares_sum_to_one_along_the_axis_asked_for, lambda x, axis: x.softmax(-1)),
+        vectors_cases(),
+    ),
+    "a softmax along the first axis, whichever is asked for": (
+        of(attention_laws.shares_along_any_axis_agree_with_the_reference, lambda x, axis: x.softmax(0)),
+        vectors_cases(),
+    ),
+    "softmax with one maximum for all rows": (
+        of(
+            attention_laws.the_shares_agree_with_the_reference,
+            lambda x: (x - x.max()).exp() / (x - x.max()).exp().sum(-1, True),
+        ),
+        vectors_cases(),
+    ),
+    "softmax with a detached sum": (
+        of(
+            attention_laws.a_share_passes_its_gradient_to_every_score,
+            lambda x: x.exp() / x.exp().sum(-1, True).detach(),
+        ),
+        ordinary_vectors,
+    ),
+    "softmax outside of autograd": (
+        of(attention_laws.a_share_passes_its_gradient_to_every_score, lambda x: x.detach().softmax(-1)),
+        ordinary_vectors,
+    ),
+    "the maximum taken off in the sum only": (
+        of(
+            attention_laws.a_constant_added_to_all_scores_changes_no_logarithm,
+            lambda x: x - (x - x.amax(-1, True)).exp().sum(-1, True).log(),
+        ),
+        vectors_cases(),
+    ),
+    "logarithms to the base of two": (
+        of(attention_laws.log_softmax_of_itself_is_itself, lambda x: x.log_softmax(-1) / math.log(2)),
+        vectors_cases(),
+    ),
+    "log-softmax over another axis": (
+        of(attention_laws.the_logarithms_agree_with_the_reference, lambda x: x.log_softmax(0)),
+        vectors_cases(),
+    ),
+    "a log-softmax that ignores the axis": (
+        of(attention_laws.logarithms_along_any_axis_agree_with_the_reference, lambda x, axis: x.log_softmax(-1)),
+        vectors_cases(),
+    ),
+    "log-softmax with a detached sum": (
+        of(
+            attention_laws.a_logarithm_passes_its_gradient_to_every_score,
+            lambda x: x - x.logsumexp(-1, True).detach(),
+        ),
+        vectors_cases(),
+    ),
+    "scale by d_k, beside the reference": (
+        of(attention_laws.the_weights_agree_with_the_reference, BY_WIDTH),
+        ordinary_queries,
+    ),
+    "a scale on top of the scale": (
+        of(attention_laws.weights_under_a_scale_of_ones_own_agree_with_the_reference, scaled_twice),
+        ordinary_queries,
+    ),
+    "weights that pass NaN back": (
+        of(attention_laws.the_gradient_of_the_weights_agrees_with_the_one_derived_by_hand, ADDED_INFINITY),
+        attention_cases(scores=("ordinary",), visibilities=("one row sees nothing",)),
+    ),
+    "keys counted from the front": (
+        of(
+            attention_laws.leading_axes_are_examples_of_their_own,
+            attention(weights(normalise=lambda score: score.softmax(min(2, score.ndim - 1)).nan_to_num(0.0))),
+        ),
+        ordinary_queries,
+    ),
+    "no scale in what is read": (
+        of(attention_laws.what_is_read_agrees_with_the_reference, attention(UNSCALED)),
+        ordinary_queries,
+    ),
+    "a scale on top of the scale in what is read": (
+        of(
+            attention_laws.what_is_read_under_a_scale_of_ones_own_agrees_with_the_reference,
+            attention(scaled_twice),
+        ),
+        ordinary_queries,
+    ),
+    "queries outside of autograd": (
+        of(
+            attention_laws.the_gradient_of_attention_agrees_with_the_one_derived_by_hand,
+            lambda query, *others: attention(weights())(query.detach(), *others),
+        ),
+        attention_cases(scores=("ordinary",), visibilities=("all",)),
+    ),
+    "a scale on top of the scale on the way back": (
+        of(
+            attention_laws.the_gradient_under_a_scale_of_ones_own_agrees_with_the_one_derived_by_hand,
+            attention(scaled_twice),
+        ),
+        attention_cases(scores=("ordinary",), visibilities=("all",)),
     ),
 }
 
@@ -292,23 +411,23 @@ def eps_outside(x: Tensor, eps: float) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True).sqrt() + eps)
 
 
-VARIANCE_LAW = test_norm.every_position_has_mean_zero_and_the_variance_left_by_eps
-GAIN_LAW = test_norm.gain_and_bias_act_on_the_normalised_position
+VARIANCE_LAW = norm_laws.every_position_has_mean_zero_and_the_variance_left_by_eps
+GAIN_LAW = norm_laws.gain_and_bias_act_on_the_normalised_position
 
 NORMS: Mistakes = {
     "variance over D - 1": (of(VARIANCE_LAW, norm_with(divide=sample_deviation)), vectors_cases(kinds=("ordinary",))),
     "eps outside the root": (of(VARIANCE_LAW, norm_with(divide=eps_outside)), vectors_cases(kinds=("ordinary",))),
     "eps outside the root, seen in a stretch": (
-        of(test_norm.multiplying_a_position_changes_nothing, norm_with(divide=eps_outside)),
+        of(norm_laws.multiplying_a_position_changes_nothing, norm_with(divide=eps_outside)),
         vectors_cases(),
     ),
     "the mean not subtracted": (
-        of(test_norm.adding_a_number_to_a_position_changes_nothing, norm_with(centre=lambda x: x)),
+        of(norm_laws.adding_a_number_to_a_position_changes_nothing, norm_with(centre=lambda x: x)),
         vectors_cases(),
     ),
     "no eps": (
         of(
-            test_norm.equal_entries_give_the_bias, norm_with(divide=lambda x, eps: x / x.square().mean(-1, True).sqrt())
+            norm_laws.equal_entries_give_the_bias, norm_with(divide=lambda x, eps: x / x.square().mean(-1, True).sqrt())
         ),
         vectors_cases(kinds=("equal",)),
     ),
@@ -318,25 +437,65 @@ NORMS: Mistakes = {
         vectors_cases(),
     ),
     "the wrong axis": (
-        lambda case: test_norm.positions_do_not_know_each_other(
-            lambda x: (x - x.mean(1, True)) / (x.var(1, correction=0, keepdim=True) + 1).sqrt(), case
+        of(
+            norm_laws.positions_do_not_know_each_other,
+            lambda x, gain, bias, eps: (x - x.mean(1, True)) / (x.var(1, correction=0, keepdim=True) + eps).sqrt(),
         ),
         vectors_cases(),
     ),
+    "a variance that loses its digits": (
+        of(
+            norm_laws.adding_a_number_to_a_position_changes_nothing,
+            lambda x, gain, bias, eps: (
+                gain * (x - x.mean(-1, True)) / (x.square().mean(-1, True) - x.mean(-1, True).square() + eps).sqrt()
+                + bias
+            ),
+        ),
+        vectors_cases(),
+    ),
+    "a deviation that passes no gradient": (
+        of(
+            norm_laws.the_gradient_of_layer_norm_is_the_one_derived_by_hand,
+            norm_with(divide=lambda x, eps: x / (x.square().mean(-1, True) + eps).sqrt().detach()),
+        ),
+        vectors_cases(kinds=("ordinary",)).filter(lambda case: case.width > 1),
+    ),
+    "an eps of its own": (
+        of(norm_laws.layer_norm_agrees_with_the_reference, lambda x, gain, bias, eps: layer_norm(x, gain, bias, 1e-5)),
+        vectors_cases(),
+    ),
+    "the mean square over all positions": (
+        of(
+            norm_laws.rms_norm_looks_at_one_position_at_a_time,
+            lambda x, gain, eps: gain * x / (x.square().mean() + eps).sqrt(),
+        ),
+        vectors_cases(),
+    ),
+    "1 + gain in RMS norm": (
+        of(norm_laws.rms_norm_agrees_with_the_reference, lambda x, gain, eps: rms_norm(x, 1 + gain, eps)),
+        vectors_cases(),
+    ),
+    "the sum for the mean in RMS norm of a centred position": (
+        of(
+            norm_laws.rms_norm_of_the_centred_position_is_layer_norm,
+            lambda x, gain, eps: gain * x / (x.square().sum(-1, True) + eps).sqrt(),
+        ),
+        vectors_cases(kinds=("ordinary",)),
+    ),
     "the sum for the mean in RMS norm": (
         of(
-            test_norm.the_mean_square_is_what_eps_leaves,
+            norm_laws.the_mean_square_is_what_eps_leaves,
             lambda x, gain, eps: gain * x / (x.square().sum(-1, True) + eps).sqrt(),
         ),
         vectors_cases(),
     ),
     "eps outside the root of RMS norm": (
-        of(test_norm.the_mean_square_is_what_eps_leaves, lambda x, gain, eps: gain * eps_outside(x, eps)),
+        of(norm_laws.the_mean_square_is_what_eps_leaves, lambda x, gain, eps: gain * eps_outside(x, eps)),
         vectors_cases(),
     ),
     "layer norm for RMS norm": (
         of(
-            test_norm.rms_norm_keeps_the_direction,
+            norm_laws.rms_norm_keeps_the_direction,
             lambda x, gain, eps: layer_norm(x, gain, torch.zeros_like(gain), eps),
         ),
         vectors_cases(),
@@ -347,14 +506,19 @@ NORMS: Mistakes = {
     ),
 }
 
-HALVES_LAW = test_feed_forward.what_passes_of_a_number_and_of_its_opposite_is_the_number
-SHARE_LAW = test_feed_forward.gelu_passes_the_share_of_a_normal_distribution
-NEAR_LAW = test_feed_forward.the_approximation_is_near_the_gelu_and_is_not_it
+HALVES_LAW = activation_laws.what_passes_of_a_number_and_of_its_opposite_is_the_number
+SHARE_LAW = activation_laws.gelu_passes_the_share_of_a_normal_distribution
+NEAR_LAW = activation_laws.the_approximation_is_near_the_gelu_and_is_not_it
 
 
-def one_case(law: Check, wrong: object) -> Check:
-    """A law that needs no case."""
-    return lambda _: law(wrong)
+def polynomial(x: Tensor, factor: float = 0.044715) -> Tensor:
+    """What the approximation of the GELU takes the tanh of."""
+    return (2 / math.pi) ** 0.5 * (x + factor * x**3)
+
+
+def tanh_of(x: Tensor, factor: float = 0.044715) -> Tensor:
+    """The tanh in the approximation of the GELU."""
+    return polynomial(x, factor).tanh()
 
 
 ACTIVATIONS: Mistakes = {
@@ -362,14 +526,52 @@ ACTIVATIONS: Mistakes = {
     "the sigmoid form for the GELU": (of(SHARE_LAW, lambda x: x * (1.702 * x).sigmoid()), vectors_cases()),
     "erf without the root of two": (of(SHARE_LAW, lambda x: x * 0.5 * (1 + x.erf())), vectors_cases()),
     "erf without the one": (of(HALVES_LAW, lambda x: x * 0.5 * (x / 2**0.5).erf()), vectors_cases()),
-    "the GELU for its tanh form": (one_case(NEAR_LAW, gelu), st.none()),
+    "the GELU for its tanh form": (of(NEAR_LAW, gelu), activation_laws.fine_grid),
     "the square for the cube": (
-        one_case(NEAR_LAW, lambda x: 0.5 * x * (1 + ((2 / math.pi) ** 0.5 * (x + 0.044715 * x**2)).tanh())),
-        st.none(),
+        of(NEAR_LAW, lambda x: 0.5 * x * (1 + ((2 / math.pi) ** 0.5 * (x + 0.044715 * x**2)).tanh())),
+        activation_laws.fine_grid,
     ),
-    "a leak below zero": (of(test_feed_forward.relu_keeps_what_is_positive, F.leaky_relu), vectors_cases()),
+    "a few digits of the root of two": (
+        of(activation_laws.gelu_agrees_with_the_reference, lambda x: x * 0.5 * (1 + (x / 1.414).erf())),
+        vectors_cases(),
+    ),
+    "a few digits of the approximation": (
+        of(activation_laws.gelu_tanh_agrees_with_the_reference, lambda x: 0.5 * x * (1 + tanh_of(x, factor=0.0447))),
+        vectors_cases(),
+    ),
+    "a tanh written out": (
+        of(
+            activation_laws.far_from_zero_everything_or_nothing_passes,
+            lambda x: 0.5 * x * (1 + (polynomial(x).exp() - (-polynomial(x)).exp()) / (2 * polynomial(x).cosh())),
+        ),
+        activation_laws.far_from_zero,
+    ),
+    "a share that overflows on the way back": (
+        of(activation_laws.far_from_zero_the_slope_is_one_or_zero, lambda x: x / (1 + (-1.702 * x).exp())),
+        activation_laws.far_from_zero,
+    ),
+    "a share of the GELU that passes no gradient": (
+        of(
+            activation_laws.the_gradient_of_gelu_is_the_one_derived_by_hand,
+            lambda x: x * torch.special.ndtr(x).detach(),
+        ),
+        vectors_cases(kinds=("ordinary", "small")),
+    ),
+    "a share of its tanh form that passes no gradient": (
+        of(
+            activation_laws.the_gradient_of_gelu_tanh_is_the_one_derived_by_hand,
+            lambda x: 0.5 * x * (1 + tanh_of(x).detach()),
+        ),
+        vectors_cases(kinds=("ordinary", "small")),
+    ),
+    "a bound above for ReLU": (of(activation_laws.relu_agrees_with_the_reference, F.relu6), vectors_cases()),
+    "a slope below zero": (
+        of(activation_laws.the_slope_of_relu_is_one_above_zero_and_zero_below, F.leaky_relu),
+        vectors_cases(),
+    ),
+    "a leak below zero": (of(activation_laws.relu_keeps_what_is_positive, F.leaky_relu), vectors_cases()),
     "an absolute value": (of(HALVES_LAW, torch.abs), vectors_cases()),
-    "a smooth activation for ReLU": (of(test_feed_forward.relu_keeps_what_is_positive, gelu), vectors_cases()),
+    "a smooth activation for ReLU": (of(activation_laws.relu_keeps_what_is_positive, gelu), vectors_cases()),
     "a linear map over the length": (
         lambda case: test_feed_forward.changing_other_positions_changes_nothing_here(lambda x: x.cumsum(1), case),
         sequence_cases(),
@@ -402,61 +604,150 @@ def right_angle(column: Tensor, d_model: int) -> Tensor:
     return 10_000.0 ** (-2 * (column // 2) / d_model)
 
 
-lengths_and_widths = st.tuples(st.integers(2, 30), st.integers(2, 8))
+tables = position_laws.table_cases()
+even_tables = position_laws.table_cases(position_laws.EVEN_WIDTHS, shortest=2)
+rows = visibility_laws.rows_cases()
 
 POSITIONS: Mistakes = {
     "sine and cosine swapped": (
-        of(test_positions.position_zero_is_zero_and_one, table(right_angle, (torch.cos, torch.sin))),
-        lengths_and_widths,
+        of(position_laws.position_zero_is_zero_and_one, table(right_angle, (torch.cos, torch.sin))),
+        tables,
     ),
     "all sines before all cosines": (
-        of(test_positions.position_zero_is_zero_and_one, lambda *sizes: torch.cat(sinusoids(*sizes).T.split(1)[::2]).T),
-        lengths_and_widths,
+        of(position_laws.position_zero_is_zero_and_one, lambda *sizes: torch.cat(sinusoids(*sizes).T.split(1)[::2]).T),
+        tables,
     ),
     "columns counted in place of pairs": (
-        of(test_positions.a_shift_turns_each_pair, table(lambda column, width: 10_000.0 ** (-column / width))),
-        lengths_and_widths,
+        of(position_laws.a_shift_turns_each_pair, table(lambda column, width: 10_000.0 ** (-column / width))),
+        even_tables,
     ),
     "the exponent half as large": (
         of(
-            test_positions.wavelengths_grow_by_a_constant_factor,
+            position_laws.wavelengths_grow_by_a_constant_factor,
             table(lambda column, width: 10_000.0 ** (-(column // 2) / width)),
         ),
-        st.integers(2, 8),
+        even_tables,
     ),
     "a product for the power": (
         of(
-            test_positions.wavelengths_grow_by_a_constant_factor,
+            position_laws.wavelengths_grow_by_a_constant_factor,
             table(lambda column, width: 1 / (10_000 * 2 * (column // 2) / width).clamp(min=1)),
         ),
-        st.integers(2, 8),
+        even_tables,
     ),
     "padding on the query axis": (
         of(
-            test_visibility.exactly_the_padded_keys_are_hidden,
-            lambda mask: F.pad(mask, (0, 2)).bool()[:, None, :, None],
+            visibility_laws.exactly_the_padded_keys_are_hidden,
+            lambda mask: mask.bool()[:, None, :, None],
         ),
-        seeds,
+        rows,
     ),
     "padding with True for hidden": (
-        of(test_visibility.exactly_the_padded_keys_are_hidden, lambda mask: (mask == 0)[:, None, None]),
-        seeds,
+        of(visibility_laws.exactly_the_padded_keys_are_hidden, lambda mask: (mask == 0)[:, None, None]),
+        rows,
     ),
     "the diagonal hidden": (
-        of(test_visibility.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).tril(-1).bool()),
-        st.integers(1, 9),
+        of(visibility_laws.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).tril(-1).bool()),
+        visibility_laws.lengths,
     ),
     "the next position visible": (
-        of(test_visibility.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).tril(1).bool()),
-        st.integers(1, 9),
+        of(visibility_laws.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).tril(1).bool()),
+        visibility_laws.lengths,
     ),
     "the triangle upside down": (
-        of(test_visibility.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).triu().bool()),
-        st.integers(1, 9),
+        of(visibility_laws.each_position_sees_itself_and_all_before, lambda n: torch.ones(n, n).triu().bool()),
+        visibility_laws.lengths,
     ),
     "packed sequences that see those before": (
-        of(test_visibility.seeing_is_mutual_within_a_segment, lambda ids: (ids[:, :, None] >= ids[:, None])[:, None]),
-        st.tuples(seeds, st.integers(2, 9)),
+        of(visibility_laws.seeing_is_mutual_within_a_segment, lambda ids: (ids[:, :, None] >= ids[:, None])[:, None]),
+        rows,
+    ),
+    "positions scaled by the length": (
+        of(
+            position_laws.a_longer_table_begins_with_the_shorter_one,
+            lambda length, d_model: sinusoids(length, d_model) * torch.arange(length)[:, None] / length,
+        ),
+        tables,
+    ),
+    "angles in degrees": (
+        of(
+            position_laws.each_pair_is_the_parts_of_a_complex_number,
+            table(lambda column, width: right_angle(column, width) * math.pi / 180),
+        ),
+        even_tables,
+    ),
+    "the width made even in the exponent": (
+        of(
+            position_laws.the_table_agrees_with_the_reference,
+            lambda length, d_model: sinusoids(length, d_model + d_model % 2)[:, :d_model],
+        ),
+        tables,
+    ),
+    "positions counted from the end": (
+        of(visibility_laws.a_longer_rule_begins_with_the_shorter_one, lambda n: torch.ones(n, n).tril().flip(0).bool()),
+        visibility_laws.lengths,
+    ),
+    "the next position visible, layer by layer": (
+        of(visibility_laws.a_second_layer_shows_nothing_of_the_future, lambda n: torch.ones(n, n).tril(1).bool()),
+        visibility_laws.lengths,
+    ),
+    "ones and zeros for a causal rule": (
+        of(visibility_laws.the_causal_rule_is_true_or_false, lambda n: torch.ones(n, n).tril()),
+        visibility_laws.lengths,
+    ),
+    "queries and keys swapped": (
+        of(visibility_laws.the_causal_rule_agrees_with_the_reference, lambda n: torch.ones(n, n).tril().T.bool()),
+        visibility_laws.lengths,
+    ),
+    "padding taken to stand at the end": (
+        of(
+            visibility_laws.padding_may_stand_anywhere,
+            lambda mask: (torch.arange(mask.shape[1]) < mask.sum(-1, keepdim=True))[:, None, None],
+        ),
+        rows,
+    ),
+    "a mask of floats taken for one that is added": (
+        of(
+            visibility_laws.a_mask_of_any_type_gives_the_same_rule,
+            lambda mask: (mask == (0 if mask.is_floating_point() else 1))[:, None, None],
+        ),
+        rows,
+    ),
+    "the attention mask as it came": (
+        of(visibility_laws.the_padding_rule_is_true_or_false, lambda mask: mask[:, None, None]),
+        rows,
+    ),
+    "a rule of padding without an axis for heads": (
+        of(visibility_laws.the_padding_rule_agrees_with_the_reference, lambda mask: mask.bool()[:, None]),
+        rows,
+    ),
+    "products of the numbers of segments": (
+        of(
+            visibility_laws.the_numbers_of_the_segments_do_not_matter,
+            lambda ids: (ids[:, :, None] * ids[:, None] > 0)[:, None],
+        ),
+        rows,
+    ),
+    "near segments taken for one": (
+        of(
+            visibility_laws.a_second_layer_shows_nothing_of_other_segments,
+            lambda ids: ((ids[:, :, None] - ids[:, None]).abs() < 2)[:, None],
+        ),
+        rows,
+    ),
+    "ones and zeros for packed sequences": (
+        of(
+            visibility_laws.the_packed_rule_is_true_or_false,
+            lambda ids: (ids[:, :, None] == ids[:, None]).int()[:, None],
+        ),
+        rows,
+    ),
+    "a rule of packed sequences without an axis for heads": (
+        of(
+            visibility_laws.the_packed_rule_agrees_with_the_reference,
+            lambda ids: ids[:, :, None] == ids[:, None],
+        ),
+        rows,
     ),
 }
 
@@ -518,8 +809,8 @@ def loss_over(
 
 
 OVER_ALL = loss_over(reduce=lambda each, counts: each.mean())
-EQUAL_LAW = test_losses.the_loss_at_equal_logits_is_the_logarithm_of_the_number_of_classes
-IGNORED_LAW = test_losses.what_is_ignored_cannot_matter_and_has_no_gradient
+EQUAL_LAW = loss_laws.the_loss_at_equal_logits_is_the_logarithm_of_the_number_of_classes
+IGNORED_LAW = loss_laws.what_is_ignored_cannot_matter
 
 
 def mean_of_row_means(each: Tensor, counts: Tensor) -> Tensor:
@@ -537,46 +828,55 @@ def token_loss(wrong: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda logits, target, label_smoothing=0.0: wrong(logits, target, label_smoothing, "none")
 
 
+NAIVE = loss_over(each_class=lambda logits: (logits.exp() / logits.exp().sum(-1, keepdim=True)).log())
+PADDED_LOGARITHM = loss_over(each_class=lambda logits: (logits.softmax(-1) + 1e-9).log())
+SUMMED = loss_over(reduce=lambda each, counts: each.sum())
+ROW_MEANS = loss_over(reduce=mean_of_row_means)
+ALL_COUNTED = loss_over(counted=lambda target: torch.ones_like(target, dtype=torch.bool))
+
 LOSSES: Mistakes = {
-    "the mean over all tokens": (of(EQUAL_LAW, OVER_ALL), loss_cases(scores=("equal",))),
+    "the mean over all tokens": (
+        of(loss_laws.the_mean_is_over_the_positions_that_count, OVER_ALL),
+        loss_cases(scores=("equal",)),
+    ),
     "the mean over all tokens, seen in parts": (
-        of(test_losses.parts_weighed_by_their_counts_give_the_whole, OVER_ALL),
+        of(loss_laws.parts_weighed_by_their_counts_give_the_whole, OVER_ALL),
         loss_cases(),
     ),
     "the mean over all tokens, seen beside the sum": (
-        of(test_losses.the_reductions_agree_with_each_other, OVER_ALL),
+        of(loss_laws.the_reductions_agree_with_each_other, OVER_ALL),
         loss_cases(),
     ),
     "the mean of the rows' means": (
-        of(test_losses.parts_weighed_by_their_counts_give_the_whole, loss_over(reduce=mean_of_row_means)),
+        of(loss_laws.parts_weighed_by_their_counts_give_the_whole, ROW_MEANS),
         loss_cases(),
     ),
     "ignored tokens counted as class 0": (
-        of(IGNORED_LAW, loss_over(counted=lambda target: torch.ones_like(target, dtype=torch.bool))),
-        loss_cases(),
+        of(IGNORED_LAW, ALL_COUNTED),
+        loss_laws.some_are_ignored,
     ),
     "class 0 never counted": (
         of(
             EQUAL_LAW,
-            lambda logits, target, label_smoothing: (
+            lambda logits, target: (
                 F.cross_entropy(logits.flatten(0, 1), target.flatten().clamp(min=0), ignore_index=0, reduction="sum")
                 / (target >= 0).sum()
             ),
         ),
-        loss_cases(scores=("equal",)),
+        loss_cases(scores=("equal",), ignored=("none",)),
     ),
     "logarithms to base 2": (
         of(EQUAL_LAW, loss_over(each_class=lambda logits: logits.log_softmax(-1) / math.log(2))),
         loss_cases(scores=("equal",)),
     ),
     "logits that are not normalised": (
-        of(test_losses.a_constant_added_to_the_logits_changes_nothing, loss_over(each_class=lambda logits: logits)),
+        of(loss_laws.a_constant_added_to_the_logits_changes_nothing, loss_over(each_class=lambda logits: logits)),
         loss_cases(),
     ),
     "a softmax of a softmax": (
         of(
-            test_losses.smoothing_mixes_the_target_with_all_classes,
-            lambda logits, target, smoothing: (
+            loss_laws.smoothing_mixes_the_target_with_all_classes,
+            lambda logits, target, smoothing=0.0: (
                 token_loss(loss_over())(logits.softmax(-1), target, smoothing) + smoothing * logits.sum(-1)
             ),
         ),
@@ -584,54 +884,230 @@ LOSSES: Mistakes = {
     ),
     "a softmax over the positions": (
         of(
-            test_losses.the_surprises_of_all_classes_are_those_of_a_distribution,
+            loss_laws.the_surprises_of_all_classes_are_those_of_a_distribution,
             token_loss(loss_over(each_class=lambda logits: logits.log_softmax(-2))),
         ),
         loss_cases(),
     ),
     "smoothing over the other classes only": (
-        of(test_losses.smoothing_mixes_the_target_with_all_classes, token_loss(loss_over(spread=only_others))),
+        of(loss_laws.smoothing_mixes_the_target_with_all_classes, token_loss(loss_over(spread=only_others))),
         loss_cases(),
     ),
     "yes and no swapped": (
         of(
-            test_losses.yes_at_a_logit_is_no_at_its_opposite,
+            loss_laws.yes_at_a_logit_is_no_at_its_opposite,
             lambda logit, target: F.binary_cross_entropy_with_logits(logit, 1 - target),
         ),
         loss_cases(),
     ),
     "the logarithm of a rounded sigmoid": (
         of(
-            test_losses.yes_at_a_logit_is_no_at_its_opposite,
+            loss_laws.yes_at_a_logit_is_no_at_its_opposite,
             lambda logit, target: -(target * logit.sigmoid().log() + (1 - target) * (1 - logit.sigmoid()).log()).mean(),
         ),
         loss_cases(),
     ),
     "the difference of two logits the wrong way round": (
         of(
-            test_losses.two_logits_are_one,
+            loss_laws.two_logits_are_one,
             lambda logit, target: F.binary_cross_entropy_with_logits(-logit, target),
         ),
         loss_cases(),
     ),
     "half the squared error": (
         of(
-            test_losses.the_squared_error_splits_into_spread_and_distance,
+            loss_laws.the_squared_error_splits_into_spread_and_distance,
             lambda prediction, target: F.mse_loss(prediction, target) / 2,
         ),
         loss_cases(),
     ),
-    "masked words judged over all tokens": (of(test_losses.only_selected_words_are_judged, OVER_ALL), loss_cases()),
+    "masked words judged over all tokens": (of(loss_laws.only_selected_words_are_judged, OVER_ALL), loss_cases()),
     "the next sentence with class 0 ignored": (
         of(
-            test_losses.both_answers_count,
+            loss_laws.both_answers_count,
             lambda logits, labels: F.cross_entropy(logits, labels, ignore_index=0, reduction="sum") / len(labels),
         ),
         loss_cases(),
     ),
     "the next sentence with its labels reversed": (
-        of(test_losses.both_answers_count, lambda logits, labels: F.cross_entropy(logits, 1 - labels)),
+        of(loss_laws.both_answers_count, lambda logits, labels: F.cross_entropy(logits, 1 - labels)),
         loss_cases(),
+    ),
+    "logits divided by the root of V": (
+        of(
+            loss_laws.two_surprises_differ_as_their_logits_do,
+            token_loss(loss_over(each_class=lambda logits: (logits / logits.shape[-1] ** 0.5).log_softmax(-1))),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "a softmax over the positions, seen at one of them": (
+        of(
+            loss_laws.each_position_has_a_surprise_of_its_own,
+            token_loss(loss_over(each_class=lambda logits: logits.log_softmax(-2))),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "a token's loss whose exponentials overflow": (
+        of(loss_laws.each_surprise_agrees_with_the_reference, token_loss(NAIVE)),
+        loss_laws.everything_counts,
+    ),
+    "a token's loss whose smoothing is forgotten": (
+        of(
+            loss_laws.each_smoothed_surprise_agrees_with_the_reference,
+            lambda logits, target, label_smoothing: token_loss(loss_over())(logits, target),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "a loss whose exponentials overflow": (
+        of(loss_laws.the_loss_is_how_far_the_target_lies_behind, NAIVE),
+        loss_laws.everything_counts,
+    ),
+    "a small number added before the logarithm": (
+        of(loss_laws.the_loss_is_how_far_the_target_lies_behind, PADDED_LOGARITHM),
+        loss_laws.everything_counts,
+    ),
+    "the sum of the losses": (of(loss_laws.the_loss_agrees_with_the_reference, SUMMED), loss_laws.everything_counts),
+    "the gradient of the sum": (
+        of(loss_laws.the_gradient_is_the_share_minus_the_target, SUMMED),
+        loss_laws.everything_counts,
+    ),
+    "a detached loss": (
+        of(
+            loss_laws.the_gradient_is_the_share_minus_the_target,
+            lambda logits, target: loss_over()(logits.detach(), target),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "a gradient at ignored tokens": (
+        of(loss_laws.what_is_ignored_has_no_gradient, ALL_COUNTED),
+        loss_laws.some_are_ignored,
+    ),
+    "an ignored index of -100 whatever was asked for": (
+        of(
+            loss_laws.any_class_can_be_the_ignored_one,
+            lambda logits, target, ignore_index=-100: loss_over()(logits, target),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "a smoothed target that is more than one": (
+        of(
+            loss_laws.smoothing_leaves_the_loss_at_equal_logits_alone,
+            loss_over(spread=lambda logarithm, at_target: logarithm.sum(-1) / max(1, logarithm.shape[-1] - 1)),
+        ),
+        loss_cases(scores=("equal",)),
+    ),
+    "smoothing at ignored tokens": (
+        of(
+            loss_laws.smoothing_touches_no_ignored_position,
+            lambda logits, target, label_smoothing=0.0: (
+                (1 - label_smoothing) * loss_over()(logits, target) - label_smoothing * logits.log_softmax(-1).mean()
+            ),
+        ),
+        loss_laws.some_are_ignored,
+    ),
+    "the smoothed gradient of the mean over all tokens": (
+        of(loss_laws.the_smoothed_gradient_agrees_with_the_one_derived_by_hand, OVER_ALL),
+        loss_cases(),
+    ),
+    "a gradient without the smoothing": (
+        of(
+            loss_laws.the_smoothed_gradient_agrees_with_the_one_derived_by_hand,
+            lambda logits, target, label_smoothing: loss_over()(logits, target),
+        ),
+        loss_cases(),
+    ),
+    "a reduction that is overlooked": (
+        of(
+            loss_laws.every_reduction_agrees_with_the_reference,
+            lambda logits, target, label_smoothing, reduction: loss_over()(logits, target, label_smoothing),
+        ),
+        loss_cases(),
+    ),
+    "a small number added to the probability of a yes": (
+        of(
+            loss_laws.a_wrong_answer_costs_its_logit,
+            lambda logit, target: (
+                -(target * (logit.sigmoid() + 1e-9).log() + (1 - target) * ((-logit).sigmoid() + 1e-9).log()).mean()
+            ),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "shares of a yes taken for a no": (
+        of(
+            loss_laws.a_share_of_a_yes_costs_its_share_of_both,
+            lambda logit, target: F.binary_cross_entropy_with_logits(logit, (target == 1).to(logit.dtype)),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "the sum over yes and no": (
+        of(
+            loss_laws.the_binary_loss_agrees_with_the_reference,
+            lambda logit, target: F.binary_cross_entropy_with_logits(logit, target, reduction="sum"),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "the gradient of yes and no swapped": (
+        of(
+            loss_laws.the_gradient_is_the_probability_minus_the_answer,
+            lambda logit, target: F.binary_cross_entropy_with_logits(logit, 1 - target),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "errors added up before they are squared": (
+        of(
+            loss_laws.the_error_is_zero_only_at_the_targets,
+            lambda prediction, target: (prediction - target).mean().square(),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "the absolute error": (
+        of(loss_laws.a_doubled_distance_costs_four_times_as_much, F.l1_loss),
+        loss_laws.everything_counts,
+    ),
+    "errors relative to the spread of the targets": (
+        of(
+            loss_laws.only_the_distance_counts,
+            lambda prediction, target: F.mse_loss(prediction, target) / (1 + target.var(correction=0)),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "the squared error summed over an axis": (
+        of(
+            loss_laws.the_squared_error_agrees_with_the_reference,
+            lambda prediction, target: (prediction - target).square().sum(-1).mean(),
+        ),
+        loss_laws.everything_counts,
+    ),
+    "masked words judged with the others": (
+        of(loss_laws.words_that_were_not_selected_cannot_matter, ALL_COUNTED),
+        loss_laws.some_are_ignored,
+    ),
+    "masked words that teach the others": (
+        of(loss_laws.words_that_were_not_selected_have_no_gradient, ALL_COUNTED),
+        loss_laws.some_are_ignored,
+    ),
+    "the mean of the sequences' means": (of(loss_laws.each_selected_word_weighs_the_same, ROW_MEANS), loss_cases()),
+    "masked words whose exponentials overflow": (
+        of(loss_laws.the_masked_word_loss_agrees_with_the_reference, NAIVE),
+        loss_cases(),
+    ),
+    "the sum over the pairs of segments": (
+        of(loss_laws.each_pair_of_segments_weighs_the_same, SUMMED),
+        loss_laws.pairs_of_segments,
+    ),
+    "two yes-or-no questions in place of one softmax": (
+        of(
+            loss_laws.two_answers_are_one_yes_or_no,
+            lambda logits, labels: F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, 2).to(logits.dtype)),
+        ),
+        loss_laws.pairs_of_segments,
+    ),
+    "the next sentence in bits": (
+        of(
+            loss_laws.the_next_sentence_loss_agrees_with_the_reference,
+            loss_over(each_class=lambda logits: logits.log_softmax(-1) / math.log(2)),
+        ),
+        loss_laws.pairs_of_segments,
     ),
 }
 
@@ -908,13 +1384,17 @@ def test_the_law_notices(mistake: str, without_shape_checks: None) -> None:
 
 def test_a_mistake_that_is_none_goes_unnoticed() -> None:
     """The table itself can tell: right functions in the same frames break nothing."""
-    assert not notices(of(test_attention.rows_of_weights_sum_to_one_or_zero, weights()), attention_cases())
-    assert not notices(of(test_attention.a_hidden_key_cannot_matter, attention(weights())), attention_cases())
+    assert not notices(of(attention_laws.rows_of_weights_sum_to_one_or_zero, weights()), attention_cases())
+    assert not notices(of(attention_laws.a_hidden_key_cannot_matter, attention(weights())), attention_cases())
+    assert not notices(
+        of(attention_laws.the_gradient_of_attention_agrees_with_the_one_derived_by_hand, attention(weights())),
+        attention_cases(scores=("ordinary",), visibilities=("all",)),
+    )
     assert not notices(of(VARIANCE_LAW, norm_with()), vectors_cases(kinds=("ordinary",)))
     assert not notices(of(EQUAL_LAW, loss_over()), loss_cases(scores=("equal",)))
     assert not notices(of(IGNORED_LAW, loss_over()), loss_cases())
     assert not notices(of(CONSTANT_LAW, adamw("none")), training(eps=0.0, weight_decay=0.0))
-    assert not notices(of(test_positions.a_shift_turns_each_pair, table(right_angle)), lengths_and_widths)
+    assert not notices(of(position_laws.a_shift_turns_each_pair, table(right_angle)), even_tables)
     clipped = of(
         CLIP_LAW, lambda gradients, bound: [g * (bound / norm_of(gradients).clamp(min=bound)) for g in gradients]
     )

@@ -11,12 +11,12 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import distinct_sizes, dtypes, numbers, seeds
-from tolerances import LAYER, ROUNDING, SUM, as_array, assert_close, assert_same
 from torch import Tensor
 
 from minitransformer import reference
 from minitransformer.errors import InputError
+from minitransformer.laws.cases import distinct_sizes, dtypes, numbers, seeds
+from minitransformer.laws.tolerances import LAYER, ROUNDING, SUM, as_array, assert_close, assert_same
 from minitransformer.optimizer import (
     AdamW,
     clip_global_norm,

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import tiny_runs
 import torch
-from tolerances import LAYER, assert_close
 
 from minitransformer.errors import InputError
 from minitransformer.finetuning import classifier_from
+from minitransformer.laws.tolerances import LAYER, assert_close
 from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
 from minitransformer.prediction import attention_of, classify, fill_masks, kind_of, open_model
 from minitransformer.tokenizer import Tokenizer

@@ -22,11 +22,11 @@ from bert_twins import (
     transformers,
 )
 from safetensors.torch import load_file, save_file
-from tolerances import assert_same
 from torch import Tensor
 
 from minitransformer import files, pretrained
 from minitransformer.errors import InputError
+from minitransformer.laws.tolerances import assert_same
 from minitransformer.models import bert
 from minitransformer.models.bert_config import BertConfig
 

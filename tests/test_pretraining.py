@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
-from tolerances import STACK, assert_close, assert_same
 
 from minitransformer import corpora, pretraining
 from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs
@@ -18,6 +17,7 @@ from minitransformer.checkpoint import newest_checkpoint
 from minitransformer.corpora import SyntheticLanguage
 from minitransformer.errors import InputError
 from minitransformer.initialisation import position_columns
+from minitransformer.laws.tolerances import STACK, assert_close, assert_same
 from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining
 from minitransformer.pretraining import (
     PretrainingPlan,

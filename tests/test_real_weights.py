@@ -11,9 +11,9 @@ import pytest
 import torch
 from bert_twins import assert_agree, transformers
 from safetensors.torch import load_file
-from tolerances import STACK
 
 from minitransformer import corpora
+from minitransformer.laws.tolerances import STACK
 from minitransformer.models import bert
 from minitransformer.tokenizer import Tokenizer
 

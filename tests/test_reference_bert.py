@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, few_examples, parameters_of, randomise, seeds, whole_numbers
-from tolerances import STACK, as_array, assert_close, assert_same
 from torch import Tensor
 
 from minitransformer import reference
+from minitransformer.laws.cases import dtypes, few_examples, parameters_of, randomise, seeds, whole_numbers
+from minitransformer.laws.tolerances import STACK, as_array, assert_close, assert_same
 from minitransformer.models.bert import (
     BertForPreTraining,
     BertForQuestionAnswering,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
-from strategies import (
+
+from minitransformer.laws.cases import (
     SIZES,
     AttentionCase,
     LossCase,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tolerances import ROUNDING, as_array, assert_close, assert_same, eps_of
+
+from minitransformer.laws.tolerances import ROUNDING, as_array, assert_close, assert_same, eps_of
 
 EPS32 = float(np.finfo(np.float32).eps)
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from strategies import numbers, whole_numbers
-from tolerances import STACK, assert_close, assert_same
 from torch import Tensor, nn
 
 from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs
 from minitransformer.checkpoint import MODEL_FILE, OPTIMIZER_FILE, checkpoints, sha256
 from minitransformer.corpora import SyntheticLanguage
 from minitransformer.errors import InputError
+from minitransformer.laws.cases import numbers, whole_numbers
+from minitransformer.laws.tolerances import STACK, assert_close, assert_same
 from minitransformer.losses import LossPart
 from minitransformer.models.bert import BertForPreTraining, BertForSequenceClassification
 from minitransformer.models.bert_config import BertConfig

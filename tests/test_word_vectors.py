@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import SIZES, few_examples, numbers, seeds, shuffled, whole_numbers
-from tolerances import LAYER, ROUNDING, SUM, assert_close, assert_same
 
 from minitransformer import reference, word_vectors
+from minitransformer.laws.cases import SIZES, few_examples, numbers, seeds, shuffled, whole_numbers
+from minitransformer.laws.tolerances import LAYER, ROUNDING, SUM, assert_close, assert_same
 from minitransformer.word_vectors import count_company, positive_pmi, vectors_from_company
 
 sizes = st.sampled_from(SIZES)

@@ -5,18 +5,21 @@ that no two axes can be taken for each other; a single one of them may be 1.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from tolerances import as_array
 from torch import Tensor, nn
 
+from minitransformer.laws.tolerances import as_array
+
 Module = TypeVar("Module", bound=nn.Module)
+Draw = Callable[..., Any]
 
 SIZES = (2, 3, 5, 7, 11, 13)
 LARGE = 1e4
@@ -50,7 +53,7 @@ def shuffled(seed: int, name: str, length: int) -> Tensor:
 
 
 @st.composite
-def distinct_sizes(draw: st.DrawFn, count: int, may_be_one: tuple[int, ...] = ()) -> tuple[int, ...]:
+def distinct_sizes(draw: Draw, count: int, may_be_one: tuple[int, ...] = ()) -> tuple[int, ...]:
     """Sizes of which no two agree; one of the axes named in `may_be_one` may be 1."""
     sizes = list(draw(st.permutations(SIZES))[:count])
     narrow = draw(st.sampled_from([None, None, *may_be_one]))
@@ -149,7 +152,7 @@ def visibility_of(kind: str, seed: int, batch: int, length: int, memory: int) ->
 
 @st.composite
 def attention_cases(
-    draw: st.DrawFn,
+    draw: Draw,
     scores: tuple[str, ...] = ("ordinary", "large", "equal"),
     visibilities: tuple[str, ...] = VISIBILITIES,
     types: tuple[torch.dtype, ...] = (torch.float64, torch.float32),
@@ -213,7 +216,7 @@ class SequenceCase:
 
 @st.composite
 def sequence_cases(
-    draw: st.DrawFn,
+    draw: Draw,
     visibilities: tuple[str, ...] = VISIBILITIES,
     types: tuple[torch.dtype, ...] = (torch.float64, torch.float32),
     narrow_heads: bool = True,
@@ -278,7 +281,7 @@ class VectorsCase:
 
 @st.composite
 def vectors_cases(
-    draw: st.DrawFn,
+    draw: Draw,
     kinds: tuple[str, ...] = ("ordinary", "large", "small", "equal"),
     types: tuple[torch.dtype, ...] = (torch.float64, torch.float32),
 ) -> VectorsCase:
@@ -341,7 +344,7 @@ class LossCase:
 
 @st.composite
 def loss_cases(
-    draw: st.DrawFn,
+    draw: Draw,
     scores: tuple[str, ...] = ("ordinary", "large", "equal"),
     ignored: tuple[str, ...] = ("none", "some", "all but one"),
     types: tuple[torch.dtype, ...] = (torch.float64, torch.float32),

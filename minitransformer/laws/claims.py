@@ -1,0 +1,28 @@
+"""What a function can claim to be, and the function of ours that is it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from minitransformer import attention, feed_forward, losses, norm, positions, visibility
+
+CLAIMS: dict[str, Callable[..., Any]] = {
+    "softmax": attention.softmax,
+    "log-softmax": attention.log_softmax,
+    "attention-weights": attention.attention_weights,
+    "attention": attention.scaled_dot_product_attention,
+    "layer-norm": norm.layer_norm,
+    "rms-norm": norm.rms_norm,
+    "gelu": feed_forward.gelu,
+    "gelu-tanh": feed_forward.gelu_tanh,
+    "relu": feed_forward.relu,
+    "sinusoids": positions.sinusoids,
+    "causal-visibility": visibility.causal,
+    "padding-visibility": visibility.padding,
+    "packed-visibility": visibility.same_segment,
+    "token-cross-entropy": losses.token_cross_entropy,
+    "cross-entropy": losses.cross_entropy,
+    "binary-cross-entropy": losses.binary_cross_entropy,
+    "mean-squared-error": losses.mean_squared_error,
+    "masked-lm-loss": losses.masked_lm_loss,
+    "next-sentence-loss": losses.next_sentence_loss,
+}

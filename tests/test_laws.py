@@ -1,0 +1,52 @@
+"""The whole catalogue, held against our own functions; and what a catalogue must be."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer.laws import CATALOGUE, CLAIMS, Law
+
+by_name = pytest.mark.parametrize("law", CATALOGUE, ids=lambda law: f"{law.claim}:{law.name}")
+FEWEST_LAWS = 4
+
+
+@by_name
+@pytest.mark.usefixtures("kernels_in_use")
+def test_our_function_keeps_the_law(law: Law) -> None:
+    @given(case=law.cases)
+    def keeps(case: object) -> None:
+        law.check(CLAIMS[law.claim], case)
+
+    keeps()
+
+
+@by_name
+def test_a_law_says_what_it_is_what_it_notices_and_what_to_think_about(law: Law) -> None:
+    assert law.sentence.endswith(".")
+    assert law.kills
+    assert law.hint
+    assert "\n" not in law.sentence + law.kills + law.hint
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_every_claim_has_laws_enough(claim: str) -> None:
+    names = Counter(law.name for law in CATALOGUE if law.claim == claim)
+    assert len(names) >= FEWEST_LAWS
+    assert set(names.values()) == {1}, "no law should stand twice"
+
+
+def test_a_law_is_read_from_its_docstring() -> None:
+    def check(function: object, case: object) -> None:
+        """What is said
+        holds.
+
+        Kills: this; that, over
+        two lines.
+        Hint: Look here.
+        """
+
+    law = Law("softmax", check, st.just(0), ("softmax",))
+    assert (law.name, law.sentence) == ("check", "What is said holds.")
+    assert (law.kills, law.hint) == ("this; that, over two lines.", "Look here.")
