@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One thread per worker: two workers with two threads each would fight for two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test check format docs notebooks clean
+.PHONY: help demo test check format docs notebooks zoo clean
 
 help:
 	@echo "make demo       pretrain a small BERT, fine-tune it, and write runs/demo/report.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make format     put the code into the project's format"
 	@echo "make docs       write the generated pages anew: docs/equations.md, docs/laws.md"
 	@echo "make notebooks  run the notebooks and write their .ipynb files"
+	@echo "make zoo        hold every classic mistake against every law, and write docs/zoo.md"
 	@echo "make clean      remove .venv and the caches"
 
 demo: .venv/runtime.stamp
@@ -39,6 +40,9 @@ docs: .venv/developer.stamp
 
 notebooks: .venv/developer.stamp
 	$(ONE_THREAD) $(BIN)/python tools/run_notebooks.py
+
+zoo: .venv/developer.stamp
+	$(ONE_THREAD) $(BIN)/python -m minitransformer.laws.zoo docs/zoo.md
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -13,10 +13,12 @@ from typing import Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from minitransformer import corpora, laws
+from minitransformer import corpora, files, laws, plots
 from minitransformer.demo import DemoPlan, run_demo
+from minitransformer.doctor import SENTENCES, examine_kept, sentences_of
 from minitransformer.errors import InputError
 from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
+from minitransformer.laws import zoo
 from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
 from minitransformer.prediction import classify, fill_masks, open_model
 from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
@@ -200,6 +202,44 @@ def explain(equation: Positional[str]) -> None:
     print(laws.explain(equation))
 
 
+def doctor(model: Positional[Path], text: str | None = None, picture: Path | None = None, steps: int = 60) -> None:
+    """Check a model whose training doesn't work, from its first loss up to learning one batch by heart.
+
+    The model itself stays as it is. Ends with 1 if a check fails.
+
+    Args:
+        model: The folder of a kept model.
+        text: A text, in quotes, or a file of one, to take the batch from; a few built-in sentences otherwise.
+        picture: Where to draw how the loss falls at each learning rate, as a .png.
+        steps: How many steps it may take to learn one batch by heart.
+    """
+    opened = open_model(model, BertForSequenceClassification, BertForPreTraining, BertForMaskedLM)
+    sentences = SENTENCES if text is None else sentences_of(text)
+    diagnosis = examine_kept(opened, Tokenizer.from_pretrained(model), sentences, steps)
+    print(diagnosis)
+    if picture is not None:
+        with files.replacing(picture) as unfinished:
+            unfinished.write_bytes(plots.png(plots.sweep_picture(diagnosis.sweep)))
+        print(f"\nLook at {picture}")
+    if not diagnosis.passed:
+        sys.exit(EXIT_BROKEN)
+
+
+def zoo_command(action: Positional[Literal["list", "show", "answer"]], mutant: Positional[str] = "") -> None:
+    """Walk through the zoo of classic mistakes: list it, look at one and guess, and read the answer.
+
+    Args:
+        action: What to do.
+        mutant: Its number in the list, for show and answer.
+    """
+    if action == "list":
+        print(zoo.listing())
+        return
+    if not mutant:
+        raise InputError(f"zoo {action} needs the number of a mutant; `minitransformer zoo list` shows them")
+    print(zoo.specimen(mutant) if action == "show" else zoo.answer(mutant))
+
+
 def describe(data_set: corpora.DataSet) -> str:
     """One line on a data set."""
     size = f"{data_set.wheels[0].size / 1e6:.1f} MB" if data_set.wheels else "generated"
@@ -240,7 +280,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fill-mask": fill_mask,
     "data": data,
     "check": check,
+    "doctor": doctor,
     "explain": explain,
+    "zoo": zoo_command,
 }
 
 

@@ -214,7 +214,8 @@ def clip_global_norm(gradients: Sequence[Float[Tensor, "..."]], max_norm: float)
     """
     if not max_norm > 0:
         raise InputError(f"max_norm={max_norm} must be positive; leave clipping out to allow any norm")
-    share = max_norm / global_norm(gradients).clamp(min=max_norm)
+    norm = global_norm(gradients)
+    share = norm.new_tensor(max_norm) / norm.clamp(min=max_norm)  # a number over a tensor would be rounded twice
     return [gradient * share for gradient in gradients]
 
 

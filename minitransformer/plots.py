@@ -129,6 +129,21 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
     return figure
 
 
+def sweep_picture(sweep: Mapping[float, Sequence[float]]) -> Figure:
+    """How the loss goes over a few steps, a line for each learning rate, the slow ones faint and the fast ones dark."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for place, (rate, losses) in enumerate(sweep.items(), start=1):
+        axes.plot(losses, color=BLUE, alpha=place / len(sweep), linewidth=1.5, label=f"{rate:g}")
+    starts = [losses[0] for losses in sweep.values() if losses and math.isfinite(losses[0])]
+    if starts:  # a rate that is too high would else press all others into one line
+        axes.set_ylim(0, 1.5 * max(starts))
+        axes.legend(title="learning rate", fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set(title="The same batch at several rates", xlabel="step", ylabel="loss in nats")
+    plain(axes)
+    return figure
+
+
 def plain(axes: Axes) -> None:
     """Take away what tells nothing."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -172,13 +172,26 @@ def test_a_law_of_the_package_needs_no_test_of_its_own(tree_with_law: Path, caps
         '@laws.law(claim="half", given=numbers())',
         '@law("division", given=numbers(), equations=("half",))',
         '@law("division", numbers(), ("half",), needs_gradient=True)',
-        '@law("half", given=numbers(), equations=())',
+        '@law("half", given=numbers(), equations=("half",))',
         '@law("half", given=numbers("third"))\n@settings(max_examples=2)',
     ],
 )
 def test_a_law_speaks_about_its_equations_or_else_its_claim(tree_with_law: Path, decorator: str) -> None:
     replace(tree_with_law, "minitransformer/laws/halves.py", '@law("half", given=numbers())', decorator)
     assert run(tree_with_law) == 0
+
+
+@pytest.mark.parametrize(
+    "decorator", ['@law("rounding", given=numbers(), equations=())', '@law("half", numbers(), ())']
+)
+def test_a_law_without_an_equation_is_listed_without_a_tag(tree: Path, decorator: str) -> None:
+    (tree / "minitransformer" / "laws").mkdir()
+    law = LAW.replace('@law("half", given=numbers())', decorator)
+    (tree / "minitransformer" / "laws" / "halves.py").write_text(law, "utf-8")
+    assert run(tree, "--write") == 0
+    page = (tree / "docs" / "laws.md").read_text("utf-8")
+    assert "*Add your two halves. What do you get?* (`twice_the_half_is_the_whole`)" in page
+    assert "twice_the_half" not in (tree / "docs" / "equations.md").read_text("utf-8")
 
 
 def test_a_law_with_equations_does_not_speak_about_its_claim(

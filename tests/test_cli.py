@@ -13,6 +13,7 @@ import tiny_runs
 from minitransformer import cli, corpora
 from minitransformer.checkpoint import checkpoints
 from minitransformer.finetuning import finetune
+from minitransformer.laws.zoo import ZOO
 from minitransformer.trainer import Trainer, TrainingInterruptedError
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -369,3 +370,36 @@ def test_an_equation_is_explained(run: Run) -> None:
     assert "eq:layer-norm: " in printed
     assert "minitransformer/reference/norm.py:" in printed
     assert run("explain", "layernorm")[0] == 2
+
+
+def test_a_mutant_is_shown_without_its_mistake_and_answered_with_it(run: Run) -> None:
+    code, printed, _ = run("zoo", "list")
+    assert code == 0
+    assert len(printed.splitlines()) >= 60
+    mutant = ZOO[0]
+    code, printed, _ = run("zoo", "show", "1")
+    assert code == 0
+    assert printed.startswith(f"def {mutant.claim.replace('-', '_')}(")
+    assert mutant.name not in printed
+    assert mutant.answer not in printed
+    code, printed, _ = run("zoo", "answer", "1")
+    assert code == 0
+    assert mutant.name in printed
+    assert "Killed by:" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show",), "zoo show needs the number of a mutant"),
+        (("show", "0"), "there is no mutant 0; the zoo has 1 to"),
+        (("answer", ZOO[0].name + "x"), f"did you mean {ZOO[0].name!r}"),
+    ],
+)
+def test_a_mutant_that_does_not_exist_is_refused_in_one_line(
+    run: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, complaint = run("zoo", *arguments)
+    assert code == 2
+    assert message in complaint
+    assert complaint.count("\n") == 1

@@ -29,8 +29,10 @@ from minitransformer.laws import attention as attention_laws
 from minitransformer.laws import feed_forward as activation_laws
 from minitransformer.laws import losses as loss_laws
 from minitransformer.laws import norm as norm_laws
+from minitransformer.laws import optimizer as optimizer_laws
 from minitransformer.laws import positions as position_laws
 from minitransformer.laws import visibility as visibility_laws
+from minitransformer.laws import word_vectors as word_vector_laws
 from minitransformer.laws.cases import (
     attention_cases,
     loss_cases,
@@ -41,6 +43,7 @@ from minitransformer.laws.cases import (
     vectors_cases,
 )
 from minitransformer.norm import LayerNorm, layer_norm, rms_norm
+from minitransformer.optimizer import cosine_warmup, inverse_square_root_warmup, linear_warmup
 from minitransformer.positions import sinusoids
 
 Check = Callable[..., None]
@@ -1155,10 +1158,12 @@ def adamw(mistake: str) -> Callable[..., torch.optim.Optimizer]:
 
 CONSTANT_LAW = test_optimizer.constant_gradients_move_by_the_rate
 training = test_optimizer.training_cases
-clip_cases = st.tuples(training(), st.just(1.0), st.sampled_from([1e-3, 1.0, 1e3]))
-CLIP_LAW = test_optimizer.clipping_shortens_and_keeps_the_direction
-SCHEDULE_LAW = test_optimizer.a_schedule_rises_in_a_line_and_falls_to_zero
-warmup_and_more = st.tuples(st.integers(1, 20), st.integers(1, 20))
+two_gradients = optimizer_laws.gradients_cases()
+
+
+def cosine_to(end: float) -> Callable[[int, int, int], float]:
+    """A schedule that goes down along a cosine as far as an angle, without a warm-up."""
+    return lambda step, warmup, total: math.cos(end * max(0, step - warmup) / (total - warmup))
 
 
 def norm_of(gradients: list[Tensor]) -> Tensor:
@@ -1197,42 +1202,240 @@ OPTIMIZERS: Mistakes = {
         training(eps=0.0),
     ),
     "the full rate at the first step": (
-        of(SCHEDULE_LAW, lambda step, warmup, total: min(1.0, (step + 1) / warmup) if step < total else 0.0),
-        warmup_and_more,
+        of(
+            optimizer_laws.the_rate_rises_in_a_line,
+            lambda step, warmup, total: min(1.0, (step + 1) / warmup) if step < total else 0.0,
+        ),
+        optimizer_laws.with_a_warmup,
     ),
     "a decay that counts from step 0": (
-        of(SCHEDULE_LAW, lambda step, warmup, total: step / warmup if step < warmup else max(0.0, 1 - step / total)),
-        warmup_and_more,
+        of(
+            optimizer_laws.the_rate_is_whole_right_after_the_warm_up_and_then_falls,
+            lambda step, warmup, total: step / warmup if step < warmup else max(0.0, 1 - step / total),
+        ),
+        optimizer_laws.with_a_warmup,
+    ),
+    "a line that goes on below 0": (
+        of(
+            optimizer_laws.the_rate_is_zero_from_the_last_step_on,
+            lambda step, warmup, total: (total - step) / max(1, total - warmup),
+        ),
+        optimizer_laws.all_may_be_warmup,
     ),
     "a quarter of a cosine": (
+        of(optimizer_laws.the_way_down_is_symmetric_about_its_middle, cosine_to(math.pi / 2)),
+        optimizer_laws.schedule_cases(),
+    ),
+    "an end that is off by one": (
         of(
-            test_optimizer.half_way_down_is_half_the_rate,
-            lambda step, warmup, total: math.cos(math.pi / 2 * (step - warmup) / (total - warmup)),
+            optimizer_laws.a_training_twice_as_long_stretches_the_schedule,
+            lambda step, warmup, total: linear_warmup(step, warmup, max(warmup, total - 1)),
         ),
-        st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(False)),
+        optimizer_laws.schedule_cases(),
+    ),
+    "the cosine for the line": (
+        of(optimizer_laws.a_quarter_down_the_line_stand_three_quarters, cosine_warmup),
+        optimizer_laws.schedule_cases(),
+    ),
+    "the line for the cosine": (
+        of(optimizer_laws.a_quarter_down_the_cosine_stands_more_than_on_the_line, linear_warmup),
+        optimizer_laws.schedule_cases(),
+    ),
+    "a line from the first step to the last": (
+        of(optimizer_laws.the_linear_rate_agrees_with_the_reference, lambda step, warmup, total: 1 - step / total),
+        optimizer_laws.schedule_cases(),
+    ),
+    "a cosine that isn't lifted": (
+        of(optimizer_laws.the_cosine_rate_agrees_with_the_reference, cosine_to(math.pi)),
+        optimizer_laws.schedule_cases(),
+    ),
+    "the root from the first step on": (
+        of(optimizer_laws.the_rate_rises_in_a_line_to_its_peak, lambda step, warmup: (warmup / max(step, 1)) ** 0.5),
+        optimizer_laws.with_a_warmup,
     ),
     "one over the step": (
         of(
-            test_optimizer.four_times_the_steps_halve_the_rate,
+            optimizer_laws.four_times_the_steps_halve_the_rate,
             lambda step, warmup: min(step, warmup**2 / max(step, 1)) / warmup,
         ),
-        warmup_and_more,
+        optimizer_laws.with_a_warmup,
+    ),
+    "steps counted from 1": (
+        of(
+            optimizer_laws.a_warm_up_twice_as_long_stretches_the_schedule,
+            lambda step, warmup: inverse_square_root_warmup(step + 1, warmup),
+        ),
+        optimizer_laws.with_a_warmup,
+    ),
+    "the larger for the smaller": (
+        of(
+            optimizer_laws.the_rate_agrees_with_the_reference,
+            lambda step, warmup: max(step / warmup, (warmup / max(step, 1)) ** 0.5),
+        ),
+        optimizer_laws.with_a_warmup,
     ),
     "the sum of the norms": (
-        of(test_optimizer.the_norm_is_that_of_one_long_vector, lambda gradients: sum(g.norm() for g in gradients)),
-        st.tuples(training(), st.just(1.0)),
+        of(optimizer_laws.the_norm_is_that_of_one_long_vector, lambda gradients: sum(g.norm() for g in gradients)),
+        two_gradients,
+    ),
+    "no root of the sum of squares": (
+        of(optimizer_laws.the_norm_grows_in_proportion, lambda gradients: norm_of(gradients) ** 2),
+        two_gradients,
+    ),
+    "the root of the mean square": (
+        of(
+            optimizer_laws.parameters_without_a_slope_add_nothing,
+            lambda gradients: torch.cat([gradient.flatten() for gradient in gradients]).square().mean().sqrt(),
+        ),
+        two_gradients,
+    ),
+    "absolute values for squares": (
+        of(
+            optimizer_laws.the_norm_agrees_with_the_reference,
+            lambda gradients: sum(gradient.abs().sum() for gradient in gradients),
+        ),
+        two_gradients,
     ),
     "clipping per parameter": (
-        of(CLIP_LAW, lambda gradients, bound: [g * bound / g.norm().clamp(min=bound) for g in gradients]),
-        clip_cases,
+        of(
+            optimizer_laws.clipped_gradients_are_not_longer_than_allowed,
+            lambda gradients, bound: [g * bound / g.norm().clamp(min=bound) for g in gradients],
+        ),
+        two_gradients,
     ),
     "clipping per entry": (
-        of(CLIP_LAW, lambda gradients, bound: [g.clamp(-bound, bound) for g in gradients]),
-        clip_cases,
+        of(
+            optimizer_laws.long_gradients_are_shortened_by_one_common_factor,
+            lambda gradients, bound: [g.clamp(-bound, bound) for g in gradients],
+        ),
+        two_gradients,
     ),
     "stretching of short gradients": (
-        of(CLIP_LAW, lambda gradients, bound: [g * bound / norm_of(gradients) for g in gradients]),
-        clip_cases,
+        of(
+            optimizer_laws.short_gradients_stay_as_they_are,
+            lambda gradients, bound: [g * bound / norm_of(gradients) for g in gradients],
+        ),
+        two_gradients,
+    ),
+    "a factor that always shortens": (
+        of(
+            optimizer_laws.clipping_again_changes_nothing,
+            lambda gradients, bound: [g * bound / (norm_of(gradients) + bound) for g in gradients],
+        ),
+        two_gradients,
+    ),
+    "a bound that is ignored": (
+        of(optimizer_laws.the_clipped_gradients_agree_with_the_reference, lambda gradients, bound: gradients),
+        two_gradients,
+    ),
+}
+
+
+# Word vectors
+
+
+def association(
+    by_word: Callable[[Tensor], Tensor] = lambda found: found.sum(1, keepdim=True),
+    share_of_context: Callable[[Tensor, float], Tensor] = lambda of_context, alpha: (
+        of_context**alpha / (of_context**alpha).sum()
+    ),
+    logarithm: Callable[[Tensor], Tensor] = torch.log,
+    finish: Callable[[Tensor], Tensor] = lambda pmi: pmi.nan_to_num(0.0).clamp(min=0.0),
+    added: float = 0.0,
+) -> Callable[..., Tensor]:
+    """Positive PMI with one part exchanged."""
+
+    def positive_pmi(counts: Tensor, smoothing: float = 0.75) -> Tensor:
+        found = counts + added
+        return finish(logarithm(found / by_word(found)) - logarithm(share_of_context(found.sum(0), smoothing)))
+
+    return positive_pmi
+
+
+def vectors(
+    kept: Callable[[Tensor], Tensor] = torch.sqrt, side: int = 0, order: Callable[[Tensor], Tensor] = lambda w: w
+) -> Callable[..., Tensor]:
+    """Word vectors with one part exchanged."""
+
+    def word_vectors(association: Tensor, n_columns: int) -> Tensor:
+        left, values, right = torch.linalg.svd(association, full_matrices=False)
+        return order((left, right.T)[side] * kept(values))[:, :n_columns]
+
+    return word_vectors
+
+
+WORD_VECTORS: Mistakes = {
+    "joint counts that are not divided": (
+        of(
+            word_vector_laws.words_that_meet_by_chance_only_are_not_associated,
+            association(by_word=lambda found: torch.ones(())),
+        ),
+        word_vector_laws.counts_cases(),
+    ),
+    "one is added to each count": (
+        of(word_vector_laws.a_text_read_several_times_associates_as_one_read_once, association(added=1.0)),
+        word_vector_laws.counts_cases(),
+    ),
+    "negative associations": (
+        of(
+            word_vector_laws.what_never_met_stays_at_zero_and_nothing_is_below,
+            association(finish=lambda pmi: pmi.nan_to_num(0.0, neginf=0.0)),
+        ),
+        word_vector_laws.counts_cases(),
+    ),
+    "0/0 for a word without company": (
+        of(
+            word_vector_laws.a_word_without_any_company_has_no_association,
+            association(finish=lambda pmi: pmi.clamp(min=0.0)),
+        ),
+        word_vector_laws.counts_cases(),
+    ),
+    "sums that run on from row to row": (
+        of(
+            word_vector_laws.permuting_words_and_contexts_permutes_the_association,
+            association(by_word=lambda found: found.sum(1, keepdim=True).cumsum(0)),
+        ),
+        word_vector_laws.counts_cases(),
+    ),
+    "the association in bits": (
+        of(word_vector_laws.the_association_agrees_with_the_reference, association(logarithm=torch.log2)),
+        word_vector_laws.counts_cases(),
+    ),
+    "the share smoothed, and not the counts": (
+        of(
+            word_vector_laws.the_association_under_a_smoothing_of_ones_own_agrees_with_the_reference,
+            association(share_of_context=lambda of_context, alpha: (of_context / of_context.sum()) ** alpha),
+        ),
+        word_vector_laws.counts_cases(),
+    ),
+    "the root of the root": (
+        of(word_vector_laws.a_matrix_of_low_rank_loses_nothing, vectors(kept=lambda values: values**0.25)),
+        word_vector_laws.matrix_cases(),
+    ),
+    "the smallest first": (
+        of(
+            word_vector_laws.columns_stand_at_right_angles_the_longest_first, vectors(order=lambda words: words.flip(1))
+        ),
+        word_vector_laws.matrix_cases(),
+    ),
+    "vectors of the contexts": (
+        of(word_vector_laws.contexts_may_be_turned_and_nothing_changes, vectors(side=1)),
+        word_vector_laws.matrix_cases(),
+    ),
+    "rows sorted": (
+        of(
+            word_vector_laws.permuting_words_permutes_their_vectors,
+            vectors(order=lambda words: words[words.norm(dim=1).argsort()]),
+        ),
+        word_vector_laws.matrix_cases(),
+    ),
+    "singular values whole": (
+        of(word_vector_laws.four_times_the_association_doubles_the_vectors, vectors(kept=lambda values: values)),
+        word_vector_laws.matrix_cases(),
+    ),
+    "singular values left out": (
+        of(word_vector_laws.the_vectors_agree_with_the_reference_up_to_signs, vectors(kept=torch.ones_like)),
+        word_vector_laws.matrix_cases(),
     ),
 }
 
@@ -1372,7 +1575,7 @@ GRADIENTS: Mistakes = {
     ),
 }
 
-ALL = ATTENTION | NORMS | ACTIVATIONS | POSITIONS | EMBEDDINGS | LOSSES | OPTIMIZERS | BLOCKS | GRADIENTS
+ALL = ATTENTION | NORMS | ACTIVATIONS | POSITIONS | EMBEDDINGS | LOSSES | OPTIMIZERS | WORD_VECTORS | BLOCKS | GRADIENTS
 
 
 @pytest.mark.parametrize("mistake", ALL)
@@ -1396,11 +1599,16 @@ def test_a_mistake_that_is_none_goes_unnoticed() -> None:
     assert not notices(of(CONSTANT_LAW, adamw("none")), training(eps=0.0, weight_decay=0.0))
     assert not notices(of(position_laws.a_shift_turns_each_pair, table(right_angle)), even_tables)
     clipped = of(
-        CLIP_LAW, lambda gradients, bound: [g * (bound / norm_of(gradients).clamp(min=bound)) for g in gradients]
+        optimizer_laws.clipped_gradients_are_not_longer_than_allowed,
+        lambda gradients, bound: [g * (bound / norm_of(gradients).clamp(min=bound)) for g in gradients],
     )
-    assert not notices(clipped, clip_cases)
+    assert not notices(clipped, two_gradients)
+    chance_law = word_vector_laws.the_association_under_a_smoothing_of_ones_own_agrees_with_the_reference
+    assert not notices(of(chance_law, association()), word_vector_laws.counts_cases())
+    vectors_law = word_vector_laws.the_vectors_agree_with_the_reference_up_to_signs
+    assert not notices(of(vectors_law, vectors()), word_vector_laws.matrix_cases())
 
 
 def test_there_are_as_many_mistakes_as_names() -> None:
-    parts = (ATTENTION, NORMS, ACTIVATIONS, POSITIONS, EMBEDDINGS, LOSSES, OPTIMIZERS, BLOCKS, GRADIENTS)
+    parts = (ATTENTION, NORMS, ACTIVATIONS, POSITIONS, EMBEDDINGS, LOSSES, OPTIMIZERS, WORD_VECTORS, BLOCKS, GRADIENTS)
     assert len(ALL) == sum(len(part) for part in parts)

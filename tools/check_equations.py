@@ -12,7 +12,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import cleandoc
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Law:
     hint: str
     tags: tuple[str, ...]
     path: str
+    has_claim: bool = True
 
 
 @dataclass
@@ -107,10 +108,11 @@ def read_laws(project: Project, file: Path) -> None:
             decorators = [call for call in node.decorator_list if isinstance(call, ast.Call) and is_law(call)]
             tags = tuple(dict.fromkeys(tag for call in decorators for tag in claimed_tags(call)))
             law = law_from(node.name, ast.get_docstring(node) or "", tags, path)
+            law = replace(law, has_claim=any(claim_in(call) for call in decorators))
             # Whoever names mistakes is a law, even one that lost its decorator.
             if decorators or law.kills or law.hint:
                 project.problems += [f"law {law.name} in {path}: {problem}" for problem in find_missing_parts(law)]
-                project.laws += [law] if law.tags else []
+                project.laws += [law] if law.has_claim else []
 
 
 def is_law(call: ast.Call) -> bool:
@@ -119,11 +121,24 @@ def is_law(call: ast.Call) -> bool:
 
 
 def claimed_tags(call: ast.Call) -> list[str]:
-    """The equations that a decorator `@law(claim, given=..., equations=(...))` names; without any, its claim."""
+    """The equations that a decorator `@law(claim, given=..., equations=(...))` names; where it says nothing, its claim.
+
+    `equations=()` says that there are none.
+    """
+    arguments = arguments_of(call)
+    return strings_in(arguments["equations"]) if "equations" in arguments else claim_in(call)
+
+
+def claim_in(call: ast.Call) -> list[str]:
+    """What a decorator `@law(claim, ...)` says that a function claims to be, if it is written out."""
+    claim = arguments_of(call).get("claim")
+    return [] if claim is None else strings_in(claim)
+
+
+def arguments_of(call: ast.Call) -> dict[str, ast.expr]:
+    """The arguments of a decorator `@law(...)`, by name."""
     arguments = dict(zip(("claim", "given", "equations"), call.args, strict=False))
-    arguments |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    equations = strings_in(arguments["equations"]) if "equations" in arguments else []
-    return equations or (strings_in(arguments["claim"]) if "claim" in arguments else [])
+    return arguments | {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
 
 
 def strings_in(expression: ast.expr) -> list[str]:
@@ -134,7 +149,7 @@ def strings_in(expression: ast.expr) -> list[str]:
 
 def find_missing_parts(law: Law) -> Iterator[str]:
     """What a law of minitransformer/laws has to say and doesn't, with the remedy."""
-    if not law.tags:
+    if not law.has_claim:
         yield 'no claim; write it as a string into a decorator above the function, @law("claim", given=...)'
     if not law.sentence:
         yield "no sentence; begin its docstring with one that says what holds"
@@ -280,9 +295,10 @@ def laws_page(project: Project) -> str:
         parts.append(f"## {project.headings[path]}\n\n[{path}](../{path})\n")
         for law in (law for law in project.laws if law.path == path):
             tags = ", ".join(f"eq:{tag}" for tag in law.tags)
+            place = f"{tags}; `{law.name}`" if tags else f"`{law.name}`"
             kills = f" Kills: {law.kills}" if law.kills else ""
             hint = f" *{law.hint}*" if law.hint else ""
-            parts.append(f"- **{law.sentence}**{kills}{hint} ({tags}; `{law.name}`)")
+            parts.append(f"- **{law.sentence}**{kills}{hint} ({place})")
         parts.append("")
     return "\n".join(parts)
 

@@ -1,6 +1,18 @@
 """The laws of every equation, to judge our functions by, or anyone's."""
 
-from minitransformer.laws import adapters, attention, feed_forward, losses, norm, positions, visibility
+from minitransformer.laws import (
+    adapters,
+    attention,
+    feed_forward,
+    losses,
+    masked_lm,
+    next_sentence,
+    norm,
+    optimizer,
+    positions,
+    visibility,
+    word_vectors,
+)
 from minitransformer.laws.checking import check, check_file, laws_of
 from minitransformer.laws.claims import CLAIMS
 from minitransformer.laws.explaining import explain
@@ -23,7 +35,11 @@ __all__ = [
     "feed_forward",
     "laws_of",
     "losses",
+    "masked_lm",
+    "next_sentence",
     "norm",
+    "optimizer",
     "positions",
     "visibility",
+    "word_vectors",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from minitransformer import reference
 from minitransformer.laws.cases import (
+    SEEING,
     AttentionCase,
     VectorsCase,
     attention_cases,
@@ -24,6 +26,11 @@ Function = Callable[..., Tensor]
 
 AXES = (0, 1, 2, -1)
 """Every axis of the vectors of a case, the last one by both of its names."""
+
+seeing_cases = partial(attention_cases, visibilities=SEEING)
+"""What becomes of a query that may read nothing is said by laws of its own, so that one mistake breaks few laws."""
+
+sees_nothing = attention_cases(visibilities=("random", "one row sees nothing", "nothing"))
 
 OWN_SCALE = 0.3
 """A scale that is 1/√d_k for no width."""
@@ -244,7 +251,7 @@ def rows_of_weights_sum_to_one_or_zero(attention_weights: Function, case: Attent
     assert_close(weights.sum(-1), sums, SUM, what="the sum of each row of weights")
 
 
-@law("attention-weights", given=attention_cases(scores=("ordinary",)))
+@law("attention-weights", given=seeing_cases(scores=("ordinary",)))
 def the_log_odds_of_two_keys_are_their_scaled_difference(attention_weights: Function, case: AttentionCase) -> None:
     """The logarithm of the ratio of two weights is the difference of the dot products, over √d_k.
 
@@ -259,7 +266,7 @@ def the_log_odds_of_two_keys_are_their_scaled_difference(attention_weights: Func
     assert_close(weights, expected, SUM, 1 + 4 * math.sqrt(case.d_k), what="a weight, from the first one")
 
 
-@law("attention-weights", given=attention_cases())
+@law("attention-weights", given=seeing_cases())
 def a_constant_added_to_all_scores_of_a_query_changes_nothing(attention_weights: Function, case: AttentionCase) -> None:
     """Adding a constant to all scores of a query changes none of its weights.
 
@@ -277,7 +284,7 @@ def a_constant_added_to_all_scores_of_a_query_changes_nothing(attention_weights:
     assert_close(after, before, SUM, case.score_size + size, what="the weights of shifted scores")
 
 
-@law("attention-weights", given=attention_cases())
+@law("attention-weights", given=seeing_cases())
 def the_weights_agree_with_the_reference(attention_weights: Function, case: AttentionCase) -> None:
     """The weights agree with the reference.
 
@@ -290,7 +297,7 @@ def the_weights_agree_with_the_reference(attention_weights: Function, case: Atte
     assert_close(actual, expected, SUM, case.score_size * math.sqrt(case.d_k), what="the weights")
 
 
-@law("attention-weights", given=attention_cases())
+@law("attention-weights", given=seeing_cases())
 def weights_under_a_scale_of_ones_own_agree_with_the_reference(
     attention_weights: Function, case: AttentionCase
 ) -> None:
@@ -305,15 +312,14 @@ def weights_under_a_scale_of_ones_own_agree_with_the_reference(
     assert_close(actual, expected, SUM, case.score_size * math.sqrt(case.d_k), what="the weights")
 
 
-@law("attention-weights", given=attention_cases(scores=("ordinary", "equal")), needs_gradient=True)
+@law("attention-weights", given=seeing_cases(scores=("ordinary", "equal")), needs_gradient=True)
 def the_gradient_of_the_weights_agrees_with_the_one_derived_by_hand(
     attention_weights: Function, case: AttentionCase
 ) -> None:
     """The gradient of the weights in queries and keys, derived by hand, agrees with autograd.
 
-    Kills: a scale or a sum that is detached; NaN passed back by a row of −∞; weights that left autograd.
-    Hint: Where a query sees nothing, its weights may look right while their gradient is NaN. What did the softmax of
-    that row see, before its result was replaced?
+    Kills: a scale or a sum that is detached; weights that left autograd.
+    Hint: Follow one score through the softmax and back. Is any step of it detached, or no longer a tensor's own?
     """
     upstream = numbers(case.seed, "upstream", case.batch, case.length, case.memory, dtype=case.dtype)
     # Under values that are the unit vectors, what is read are the weights themselves.
@@ -329,10 +335,30 @@ def the_gradient_of_the_weights_agrees_with_the_one_derived_by_hand(
         assert_close(actual, by_hand, LAYER, scale, what=f"the gradient of the {name}")
 
 
+@law("attention-weights", given=sees_nothing, needs_gradient=True)
+def the_weights_of_a_query_that_sees_nothing_pass_no_gradient(attention_weights: Function, case: AttentionCase) -> None:
+    """The weights of a query that may read nothing pass no gradient; all others pass finite ones.
+
+    Kills: NaN from a row of −∞, even where its result was replaced by 0.
+    Hint: Where a query sees nothing, its weights may look right while their gradient is NaN. What did the softmax of
+    that row see, before its result was replaced?
+    """
+    upstream = numbers(case.seed, "upstream", case.batch, case.length, case.memory, dtype=case.dtype)
+    blind_only = upstream.where(~case.visible.any(-1, keepdim=True), 0.0)
+
+    def weigh(query: Tensor, key: Tensor) -> Tensor:
+        return attention_weights(query, key, case.may_attend)
+
+    for gradient in gradients_through(weigh, (case.query, case.key), blind_only):
+        assert not gradient.any(), "a query that sees nothing should pass no gradient"
+    for gradient in gradients_through(weigh, (case.query, case.key), upstream):
+        assert torch.isfinite(gradient).all(), "every gradient should be finite"
+
+
 # What a query reads
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def a_hidden_key_cannot_matter(attention: Function, case: AttentionCase) -> None:
     """Whatever stands in hidden keys and values, what a query reads stays the same, bit for bit.
 
@@ -352,7 +378,7 @@ def a_hidden_key_cannot_matter(attention: Function, case: AttentionCase) -> None
         assert_same(after[:, query], before[:, query], what="what is read when hidden keys and values change")
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def permuting_keys_and_values_together_changes_nothing(attention: Function, case: AttentionCase) -> None:
     """Permuting keys, values and their visibility together changes nothing that is read.
 
@@ -366,7 +392,7 @@ def permuting_keys_and_values_together_changes_nothing(attention: Function, case
     assert_close(after, before, SUM, case.scale, what="what is read from shuffled keys and values")
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def permuting_queries_permutes_what_is_read(attention: Function, case: AttentionCase) -> None:
     """Permuting the queries permutes what they read.
 
@@ -380,7 +406,7 @@ def permuting_queries_permutes_what_is_read(attention: Function, case: Attention
     assert_close(after, before[:, order], SUM, case.scale, what="what shuffled queries read")
 
 
-@law("attention", given=attention_cases(scores=("equal",)))
+@law("attention", given=seeing_cases(scores=("equal",)))
 def equal_keys_read_the_mean(attention: Function, case: AttentionCase) -> None:
     """A query that cannot tell the keys apart reads the mean of the visible values.
 
@@ -393,7 +419,7 @@ def equal_keys_read_the_mean(attention: Function, case: AttentionCase) -> None:
     assert_close(read, expected, SUM, case.scale, what="what is read from equal keys")
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def what_is_read_lies_among_the_visible_values(attention: Function, case: AttentionCase) -> None:
     """What is read lies between the least and the greatest visible value, in each column.
 
@@ -407,9 +433,6 @@ def what_is_read_lies_among_the_visible_values(attention: Function, case: Attent
     highest = value.where(visible, -math.inf).amax(-2).where(some, 0.0)
     beyond = torch.maximum(lowest - read, read - highest).clamp(min=0)
     assert_close(beyond, torch.zeros_like(beyond), SUM, case.scale, what="the distance to the visible values")
-
-
-sees_nothing = attention_cases(visibilities=("random", "one row sees nothing", "nothing"))
 
 
 @law("attention", given=sees_nothing, equations=("attention", "attention-weights"))
@@ -445,7 +468,7 @@ def a_query_that_sees_nothing_passes_no_gradient(attention: Function, case: Atte
         assert torch.isfinite(gradient).all(), "every gradient should be finite"
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def the_only_visible_value_is_read_as_it_is(attention: Function, case: AttentionCase) -> None:
     """The only visible value is read as it is, bit for bit, whatever the scores are.
 
@@ -459,7 +482,7 @@ def the_only_visible_value_is_read_as_it_is(attention: Function, case: Attention
     assert_same(read, expected, what="the only visible value")
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def reading_is_linear_in_the_values(attention: Function, case: AttentionCase) -> None:
     """What is read from a sum of values is the sum of what is read from each.
 
@@ -475,7 +498,7 @@ def reading_is_linear_in_the_values(attention: Function, case: AttentionCase) ->
     assert_close(together, apart, SUM, scale, what="what is read from a sum of values")
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def leading_axes_are_examples_of_their_own(attention: Function, case: AttentionCase) -> None:
     """Each example along the leading axes reads as it would alone.
 
@@ -493,7 +516,7 @@ def leading_axes_are_examples_of_their_own(attention: Function, case: AttentionC
         assert_close(alone, together[example], SUM, case.scale, what="what one example reads alone")
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def what_is_read_agrees_with_the_reference(attention: Function, case: AttentionCase) -> None:
     """Attention agrees with the reference in both float types.
 
@@ -507,7 +530,7 @@ def what_is_read_agrees_with_the_reference(attention: Function, case: AttentionC
     assert_close(actual, expected, SUM, case.scale * math.sqrt(case.d_k), what="what is read")
 
 
-@law("attention", given=attention_cases())
+@law("attention", given=seeing_cases())
 def what_is_read_under_a_scale_of_ones_own_agrees_with_the_reference(attention: Function, case: AttentionCase) -> None:
     """Attention agrees with the reference under a scale of one's own, which takes the place of 1/√d_k.
 
@@ -522,7 +545,7 @@ def what_is_read_under_a_scale_of_ones_own_agrees_with_the_reference(attention: 
 
 # Gradients derived by hand
 
-differentiable = attention_cases(scores=("ordinary", "equal"))
+differentiable = seeing_cases(scores=("ordinary", "equal"))
 
 
 def assert_gradient_derived_by_hand(attention: Function, case: AttentionCase, scale: float | None = None) -> None:

@@ -134,6 +134,8 @@ class AttentionCase:
 
 
 VISIBILITIES = ("all", "random", "padding", "one row sees nothing", "nothing")
+SEEING = ("all", "some", "padding")
+"""The kinds of rule in which every query sees something, for laws that would not know what to say otherwise."""
 
 
 def visibility_of(kind: str, seed: int, batch: int, length: int, memory: int) -> Tensor | None:
@@ -144,6 +146,9 @@ def visibility_of(kind: str, seed: int, batch: int, length: int, memory: int) ->
     if kind == "padding":
         kept = whole_numbers(seed, "kept", 1, memory + 1, batch, 1, 1)
         return (torch.arange(memory) < kept).expand(batch, length, memory).clone()
+    if kind == "some":
+        chosen = whole_numbers(seed, "seen at least", 0, memory, batch, length, 1)
+        return random | (torch.arange(memory) == chosen)
     if kind == "one row sees nothing":
         random[..., 0] = True
         random[seed % batch, seed % length] = False

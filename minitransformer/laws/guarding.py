@@ -1,7 +1,7 @@
 """A function under judgement: remembered in what it is given and gives, and stopped where it has no manners."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,21 +25,24 @@ class NotOfferedError(Exception):
 
 
 class Guarded:
-    """The function as a law calls it: tensors in and out, trailing arguments that are None left away.
+    """The function as a law calls it: in and out go tensors, lists of them or numbers; trailing None is left away.
 
     What breaks no law, but every caller's trust, is an AssertionError here: arguments changed in place, another answer
-    to the same question, another shape or type than `ours` returns, NaN where ours returns numbers, an end of the whole
-    program.
+    to the same question (unless it may draw), another shape or type than `ours` returns, NaN where ours returns
+    numbers, an end of the whole program.
     """
 
-    def __init__(self, function: Function, ours: Function, needs_gradient: bool = False) -> None:
+    def __init__(
+        self, function: Function, ours: Function, needs_gradient: bool = False, may_draw: bool = False
+    ) -> None:
         self.function = function
         self.ours = ours
         self.needs_gradient = needs_gradient
-        self.speaks_numpy = False
+        self.may_draw = may_draw
+        self.speaks_numpy = names_numpy(function)
         self.calls: list[Call] = []
 
-    def __call__(self, *args: Any, **options: Any) -> Tensor:
+    def __call__(self, *args: Any, **options: Any) -> Any:
         """Answer as the function does."""
         while args and args[-1] is None:
             args = args[:-1]
@@ -49,12 +52,15 @@ class Guarded:
         asked = {**dict(zip(names, copies, strict=False)), **options}
         self.calls.append(Call(asked))
         result = self.answer(args, options)
+        if isinstance(result, Iterator):
+            result = list(result)
         self.calls[-1] = Call(asked, result)
         for name, before, now in zip(names, copies, args, strict=False):
             assert is_same(before, now), f"the function changed its argument {name} in place"
         self.require_form(result, copies, options)
-        assert is_same(self.answer(args, options), result), "the function gave two answers to the same arguments"
-        return result  # type: ignore[no-any-return]
+        if not self.may_draw:
+            assert is_same(self.answer(args, options), result), "the function gave two answers to the same arguments"
+        return result
 
     def answer(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Ask the function, in NumPy if that is what it speaks; the first call finds out."""
@@ -62,7 +68,7 @@ class Guarded:
             if not self.speaks_numpy:
                 try:
                     found = self.function(*args, **options)
-                    if not isinstance(found, np.ndarray | np.generic):
+                    if not is_of_numpy(found):
                         return found
                 except (TypeError, AttributeError, ValueError, RuntimeError):
                     if not speaks_numpy(self.function, args, options):
@@ -87,31 +93,74 @@ class Guarded:
         try:
             signature.bind(*args, **options)
         except TypeError as error:
-            raise NotOfferedError(f"it takes {signature}: {error}") from error
+            plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+            raise NotOfferedError(f"it takes ({', '.join(map(str, plain))}): {error}") from error
 
     def require_form(self, found: Any, args: list[Any], options: dict[str, Any]) -> None:
-        """Demand a tensor of the shape that ours has, and numbers where ours has numbers."""
-        assert isinstance(found, Tensor), f"the function returned {type(found).__name__}, but a tensor was expected"
+        """Demand the form of what ours gives."""
         with torch.no_grad():
             expected = self.ours(*args, **options)
-        assert found.shape == expected.shape, (
-            f"the function returned shape {tuple(found.shape)}, but {tuple(expected.shape)} was expected"
+        require_like(found, expected)
+
+
+def require_like(found: Any, expected: Any, place: str = "") -> None:
+    """Demand a tensor of the expected shape, a number for a number, or a list of these; NaN only where it is expected.
+
+    Raises: AssertionError in words.
+
+    >>> require_like([torch.zeros(3), 0.5], [torch.ones(3), 1.0])
+    """
+    if isinstance(expected, Iterator):  # how many things come of it may be left to chance
+        assert isinstance(found, list), f"the function returned {type(found).__name__}, but an iterator was expected"
+        return
+    if isinstance(expected, list | tuple):
+        assert isinstance(found, list | tuple), (
+            f"the function returned {type(found).__name__}{place}, but a list was expected"
         )
-        n_lost = int((found.isnan() & ~expected.isnan()).sum())
-        assert not n_lost, f"the function returned NaN in {n_lost} of {found.numel()} places"
+        assert len(found) == len(expected), (
+            f"the function returned a list of length {len(found)}{place}, but {len(expected)} was expected"
+        )
+        for index, (part, expected_part) in enumerate(zip(found, expected, strict=True)):
+            require_like(part, expected_part, f"{place} in place {index}")
+        return
+    if not isinstance(expected, Tensor):
+        expected = torch.tensor(expected)
+        # A tensor without axes is as good a number as Python's own.
+        found = torch.tensor(found) if isinstance(found, int | float) else found
+        is_number = isinstance(found, Tensor) and found.ndim == 0
+        assert is_number, f"the function returned {type(found).__name__}{place}, but a number was expected"
+    assert isinstance(found, Tensor), f"the function returned {type(found).__name__}{place}, but a tensor was expected"
+    assert found.shape == expected.shape, (
+        f"the function returned shape {tuple(found.shape)}{place}, but {tuple(expected.shape)} was expected"
+    )
+    n_lost = int((found.isnan() & ~expected.isnan()).sum())
+    assert not n_lost, f"the function returned NaN in {n_lost} of {found.numel()} places{place}"
+
+
+def each_part(change: Function, value: Any) -> Any:
+    """A list or tuple with each part changed; anything else changed itself.
+
+    >>> each_part(abs, [-1, (-2, 3)])
+    [1, (2, 3)]
+    """
+    if isinstance(value, list):
+        return [each_part(change, part) for part in value]
+    return tuple(each_part(change, part) for part in value) if isinstance(value, tuple) else change(value)
 
 
 def copy_of(value: Any) -> Any:
-    """A copy of a tensor; anything else as it is."""
-    return value.detach().clone() if isinstance(value, Tensor) else value
+    """A copy of a tensor, or of each in a list; anything else as it is."""
+    return each_part(lambda part: part.detach().clone() if isinstance(part, Tensor) else part, value)
 
 
 def is_same(before: Any, now: Any) -> bool:
     """Whether two values are the same, bit for bit; NaN is the same as NaN.
 
-    >>> is_same(torch.tensor([float("nan")]), torch.tensor([float("nan")]))
+    >>> is_same([torch.tensor([float("nan")])], [torch.tensor([float("nan")])])
     True
     """
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
+        return len(before) == len(now) and all(map(is_same, before, now))
     if not isinstance(before, Tensor) or not isinstance(now, Tensor):
         return before is now or bool(before == now)
     if before.shape != now.shape or before.dtype != now.dtype:
@@ -120,26 +169,59 @@ def is_same(before: Any, now: Any) -> bool:
 
 
 def as_numpy(value: Any) -> Any:
-    """A tensor as an array; anything else as it is."""
-    return value.detach().numpy() if isinstance(value, Tensor) else value
+    """A tensor as an array, or each in a list; anything else as it is."""
+    return each_part(lambda part: part.detach().numpy() if isinstance(part, Tensor) else part, value)
 
 
 def as_tensor(found: Any, args: tuple[Any, ...]) -> Any:
-    """An array as a tensor, of the type of the arguments where both are fractional; anything else as it is."""
-    if not isinstance(found, np.ndarray | np.generic):
-        return found
-    tensor = torch.from_numpy(np.array(found))
-    types = [argument.dtype for argument in args if isinstance(argument, Tensor) and argument.is_floating_point()]
-    return tensor.to(types[0]) if types and tensor.is_floating_point() else tensor
+    """An array or a fraction as a tensor, or each in a list, of the type of the arguments where both are fractional."""
+    types = [tensor.dtype for tensor in tensors_in(args) if tensor.is_floating_point()]
+
+    def convert(part: Any) -> Any:
+        if not isinstance(part, np.ndarray | np.generic | float):
+            return part
+        tensor = torch.from_numpy(np.array(part))
+        return tensor.to(types[0]) if types and tensor.is_floating_point() else tensor
+
+    return each_part(convert, found)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in a value, in lists of lists too."""
+    if isinstance(value, list | tuple):
+        return [tensor for part in value for tensor in tensors_in(part)]
+    return [value] if isinstance(value, Tensor) else []
+
+
+def is_of_numpy(found: Any) -> bool:
+    """Whether something is an array or a number of NumPy, or begins with one.
+
+    >>> is_of_numpy([np.zeros(2)]), is_of_numpy([2.0])
+    (True, False)
+    """
+    if isinstance(found, list | tuple):
+        return bool(found) and is_of_numpy(found[0])
+    return isinstance(found, np.ndarray | np.generic)
+
+
+def names_numpy(function: Function) -> bool:
+    """Whether the code of a function names NumPy and not PyTorch, which answers to some calls with tensors of its own.
+
+    >>> names_numpy(lambda x: np.equal(x, 0)), names_numpy(lambda x: x == 0)
+    (True, False)
+    """
+    code = getattr(function, "__code__", None)
+    used = [getattr(function, "__globals__", {}).get(name) for name in (code.co_names if code else ())]
+    return any(thing is np for thing in used) and not any(thing is torch for thing in used)
 
 
 def speaks_numpy(function: Function, args: tuple[Any, ...], options: dict[str, Any]) -> bool:
-    """Whether a function that did not understand tensors answers to arrays, with an array."""
+    """Whether a function that did not understand tensors answers to arrays, with arrays or a number."""
     try:
-        found = function(*(copy_of_array(argument) for argument in args), **options)
+        found = function(*each_part(copy_of_array, args), **options)
     except Exception:
         return False
-    return isinstance(found, np.ndarray | np.generic)
+    return is_of_numpy(found) or isinstance(found, float)
 
 
 def copy_of_array(value: Any) -> Any:

@@ -4,19 +4,22 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from inspect import cleandoc
+from textwrap import shorten
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Flaky
 from torch import Tensor
 
-from minitransformer.laws.claims import CLAIMS
-from minitransformer.laws.guarding import Call, Guarded, NotOfferedError
+from minitransformer.laws.claims import CLAIMS, MAY_DRAW
+from minitransformer.laws.guarding import Call, Guarded, NotOfferedError, tensors_in
 from minitransformer.laws.law import Law
 
 HELD, BROKEN, NOT_JUDGED = "held", "broken", "not judged"
 MOST_NUMBERS = 60
 """Of a larger tensor the first examples are shown: nobody reads more."""
+MOST_ROWS, MOST_LETTERS = 20, 300
+"""Of a longer tensor or text the beginning is shown."""
 MOST_CALLS = 2
 """A law compares what a function says to one case and to another; the last calls show both."""
 
@@ -65,7 +68,7 @@ class Failure:
 
 def judge(law: Law, function: Callable[..., Any], max_examples: int = 100) -> Finding:
     """Look for a case on which the function breaks the law, and make it as small as it still does."""
-    guarded = Guarded(function, CLAIMS[law.claim], law.needs_gradient)
+    guarded = Guarded(function, CLAIMS[law.claim], law.needs_gradient, may_draw=law.claim in MAY_DRAW)
     failure: Failure | None = None
 
     @settings(
@@ -135,16 +138,30 @@ def kind_of(error: Exception) -> tuple[type[Exception], str]:
 
 def finding_of(law: Law, verdict: str, message: str = "", tables: Sequence[Table] = ()) -> Finding:
     """What is said of a law."""
+    return Finding(law.name, law.sentence, equation_of(law), law.hint, law.kills, verdict, message, list(tables))
+
+
+def equation_of(law: Law) -> str:
+    """The equation that a law speaks about; where there is none, what a function of this claim does."""
+    if not law.equations:
+        return f"{law.claim}: {cleandoc(CLAIMS[law.claim].__doc__ or '').splitlines()[0]}"
     tag = law.equations[0]
     formula = FORMULAS.get(tag, "")
-    equation = f"eq:{tag}: {formula}" if formula else f"eq:{tag}"
-    return Finding(law.name, law.sentence, equation, law.hint, law.kills, verdict, message, list(tables))
+    return f"eq:{tag}: {formula}" if formula else f"eq:{tag}"
 
 
 def in_words(error: Exception) -> str:
-    """What went wrong: the law's own words, or what the function raised."""
+    """What went wrong: the law's own words, without its tolerance, or what the function raised.
+
+    >>> in_words(AssertionError("it should be within c=8 · eps=2e-16 · scale=1 = 2e-15 of np.float64(1.0), but is 2"))
+    'it should be 1, but is 2'
+    """
     first_line = (str(error).strip() or "without a word").split("\n")[0]
-    return first_line if isinstance(error, AssertionError) else f"it raised {type(error).__name__}: {first_line}"
+    if not isinstance(error, AssertionError):
+        return f"it raised {type(error).__name__}: {first_line}"
+    plain = re.sub(r"within c=\S+ · eps=\S+ · scale=\S+ = \S+ of ", "", first_line)
+    plain = re.sub(r"np\.float64\(([^)]*)\)", lambda match: f"{float(match[1]):.6g}", plain)
+    return re.sub(r", which is \S+ away$", "", plain)
 
 
 def formulas() -> Iterator[tuple[str, str]]:
@@ -183,10 +200,14 @@ def axes_of(claim: str) -> dict[str, str]:
 
 
 def table_of(name: str, value: Any, axes: str) -> Iterator[Table]:
-    """A tensor as tables, one for each example; a number as a title alone."""
+    """A tensor as tables, one for each example; a list as its parts; a number as a title alone."""
+    if isinstance(value, list | tuple) and tensors_in(value):
+        for index, part in enumerate(value):
+            yield from table_of(f"{name}[{index}]", part, axes)
+        return
     if not isinstance(value, Tensor):
         if value is not None:
-            yield Table(f"{name} = {value}", [], [])
+            yield Table(shorten(f"{name} = {value}", MOST_LETTERS, placeholder=" ..."), [], [])
         return
     value = value.detach()
     letters = [axis for axis in axes.split() if axis.isalpha()]
@@ -197,8 +218,10 @@ def table_of(name: str, value: Any, axes: str) -> Iterator[Table]:
     n_shown = max(1, MOST_NUMBERS // max(1, matrices[0].numel()))
     for number, matrix in enumerate(matrices[:n_shown]):
         place = f" of example {number + 1} of {len(matrices)}" if len(matrices) > 1 else ""
-        rows = [(f"{row} {i}", [in_figures(entry) for entry in entries]) for i, entries in enumerate(matrix.tolist())]
-        yield Table(f"{name}{place}", [f"{column} {j}" for j in range(matrix.shape[-1])], rows)
+        place += f", the first of {len(matrix)} rows" if len(matrix) > MOST_ROWS else ""
+        shown = matrix[:MOST_ROWS, :MOST_ROWS]
+        rows = [(f"{row} {i}", [in_figures(entry) for entry in entries]) for i, entries in enumerate(shown.tolist())]
+        yield Table(f"{name}{place}", [f"{column} {j}" for j in range(shown.shape[-1])], rows)
 
 
 def in_figures(entry: float | int | bool) -> str:

@@ -61,16 +61,17 @@ CATALOGUE: list[Law] = []
 
 
 def law(
-    claim: str, given: SearchStrategy[Any], equations: tuple[str, ...] = (), needs_gradient: bool = False
+    claim: str, given: SearchStrategy[Any], equations: tuple[str, ...] | None = None, needs_gradient: bool = False
 ) -> Callable[[Check], Check]:
     """Enter a check into the catalogue, as a law about whatever claims to be this; it stays an ordinary function.
 
     The docstring's first sentence is the law; `Kills:` names mistakes, and `Hint:` asks a question. The equation is the
-    one that bears the claim's name, unless others are given.
+    one that bears the claim's name, unless others are given, or `()` for what has none.
     """
 
     def enter(check: Check) -> Check:
-        CATALOGUE.append(Law(claim, check, given, equations or (claim,), needs_gradient))
+        tags = (claim,) if equations is None else equations
+        CATALOGUE.append(Law(claim, check, given, tags, needs_gradient))
         return check
 
     return enter

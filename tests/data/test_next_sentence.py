@@ -1,18 +1,25 @@
-"""Sentence pairs: spans packed as BERT packs them, half of them true."""
+"""Sentence pairs: truncation, errors, and whether the laws about chances notice a mistake.
+
+That our function keeps the laws is tested with all others, in test_laws.py.
+"""
 
 from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from minitransformer.errors import InputError
-from minitransformer.objectives.next_sentence import IS_NEXT, NOT_NEXT, Span, make_pairs, truncate
-
-corpora = st.lists(st.lists(st.integers(0, 9), max_size=7), min_size=2, max_size=5).filter(
-    lambda documents: sum(any(document) for document in documents) >= 2
+from minitransformer.laws import CATALOGUE
+from minitransformer.objectives.next_sentence import (
+    IS_NEXT,
+    NOT_NEXT,
+    Sentences,
+    Span,
+    make_pairs,
+    pairs_of_document,
+    truncate,
 )
 
 
@@ -20,102 +27,9 @@ def pairs_of(lengths, max_length, seed=0, **options):
     return list(make_pairs(lengths, max_length, np.random.default_rng(seed), **options))
 
 
-@given(corpora, st.integers(5, 23), st.integers(0, 1000))
-def test_a_true_pair_follows_and_a_false_one_comes_from_another_document(lengths, max_length, seed):
-    """Kills: the negative is the true next sentence; the polarity of the label; a negative from the same document."""
-    for first, second, label in pairs_of(lengths, max_length, seed):
-        if label == IS_NEXT:
-            assert first.document == second.document
-            assert first.stop <= second.start
-        else:
-            assert first.document != second.document
-
-
 def test_the_label_of_a_true_pair_is_zero():
     """Kills: the polarity of the label."""
     assert (IS_NEXT, NOT_NEXT) == (0, 1)
-
-
-@given(corpora, st.integers(5, 23), st.integers(0, 1000))
-def test_pairs_fit_and_both_spans_have_tokens_of_their_document(lengths, max_length, seed):
-    """Kills: room for the special tokens forgotten; empty spans; spans that run over a document's end."""
-    for first, second, _ in pairs_of(lengths, max_length, seed):
-        assert first.length + second.length <= max_length - 3
-        for span in (first, second):
-            assert 0 <= span.start < span.stop <= sum(lengths[span.document])
-
-
-@given(corpora, st.integers(5, 23), st.integers(0, 1000))
-def test_spans_are_whole_sentences_unless_they_were_truncated(lengths, max_length, seed):
-    """Kills: boundaries off by one token."""
-    for first, second, _ in pairs_of(lengths, max_length, seed):
-        if first.length + second.length < max_length - 3:
-            for span in (first, second):
-                starts = np.cumsum([0, *lengths[span.document]]).tolist()
-                assert span.start in starts
-                assert span.stop in starts
-
-
-@given(st.lists(st.integers(1, 17), min_size=2, max_size=5), st.integers(5, 13), st.integers(0, 1000))
-def test_unused_sentences_are_put_back(sentence_counts, max_length, seed):
-    """Kills: sentences after a false pair skipped, so that text is lost. One-token sentences are never truncated."""
-    lengths = [[1] * count for count in sentence_counts]
-    used: dict[int, list[Span]] = {document: [] for document in range(len(lengths))}
-    for first, second, label in pairs_of(lengths, max_length, seed):
-        used[first.document].append(first)
-        if label == IS_NEXT:
-            used[second.document].append(second)
-    for document, spans in used.items():
-        assert spans[0].start == 0
-        assert spans[-1].stop == sentence_counts[document]
-        assert all(earlier.stop == later.start for earlier, later in pairwise(spans))
-
-
-@given(corpora, st.integers(5, 23), st.integers(0, 1000))
-def test_pairs_depend_on_the_generator_alone(lengths, max_length, seed):
-    """Kills: randomness from global state."""
-    assert pairs_of(lengths, max_length, seed) == pairs_of(lengths, max_length, seed)
-
-
-def test_spans_are_packed_to_the_length():
-    """Kills: short single sentences instead of packed spans."""
-    pairs = pairs_of([[3] * 401, [3] * 397], max_length=63, short_probability=0.0)
-    full = sum(first.length + second.length == 60 for first, second, _ in pairs)
-    assert full >= 0.9 * len(pairs)
-
-
-def test_half_of_the_pairs_are_true(assert_rate):
-    """Kills: a coin that isn't even; lone last sentences that tip it (to two false pairs in three)."""
-    for lengths in ([[2] * 9001, [2] * 9001], [[5, 5]] * 5001, [[60, 4, 60]] * 3001):
-        labels = Counter(pair.label for pair in pairs_of(lengths, max_length=31))
-        assert_rate(labels[NOT_NEXT], labels.total(), 0.5)
-
-
-def test_one_pair_in_ten_aims_short(assert_rate):
-    """Kills: no short pairs, or a short length for most. One-token sentences reach any target exactly."""
-    room, pairs = 20, pairs_of([[1] * 90_001, [1] * 3], max_length=23)
-    true_pairs = [first.length + second.length for first, second, label in pairs if label == IS_NEXT]
-    short = Counter(length for length in true_pairs if length < room)
-    assert_rate(short.total(), len(true_pairs), 0.1 * (room - 2) / (room - 1))
-    for length in range(2, room):
-        assert_rate(short[length], len(true_pairs), 0.1 / (room - 1))
-
-
-def test_the_other_document_is_any_other_with_text(assert_rate):
-    """Kills: the neighbour always; the document itself; an empty document."""
-    pairs = pairs_of([[1] * 3001, [], [1] * 3001, [0], [1] * 3001], max_length=7, short_probability=0.0)
-    for own, others in ((0, (2, 4)), (2, (0, 4)), (4, (0, 2))):
-        count = Counter(second.document for first, second, label in pairs if label and first.document == own)
-        assert set(count) == set(others)
-        assert_rate(count[others[0]], count.total(), 0.5)
-
-
-def test_a_false_span_may_begin_anywhere_in_its_document(assert_rate):
-    """Kills: negatives always from a document's beginning, which a model could tell by position."""
-    pairs = pairs_of([[1] * 20_001, [1] * 7], max_length=7, short_probability=0.0)
-    starts = Counter(second.start for _, second, label in pairs if label and second.document == 1)
-    for start in range(7):
-        assert_rate(starts[start], starts.total(), 1 / 7)
 
 
 def truncate_one_by_one(lengths, room, generator):
@@ -164,3 +78,82 @@ def test_a_length_without_room_for_a_pair_is_refused(max_length):
 def test_a_wrong_probability_is_refused():
     with pytest.raises(InputError, match=r"short_probability=1\.1"):
         pairs_of([[1], [1]], 9, short_probability=1.1)
+
+
+def changed(change):
+    """Our function, with each of its pairs changed, or left out where the change gives nothing."""
+    return lambda *args: [pair for pair in map(change, make_pairs(*args)) if pair]
+
+
+def begin_at_the_beginning(pair):
+    return pair._replace(second=Span(pair.second.document, 0, pair.second.length)) if pair.label else pair
+
+
+def only_the_neighbour(pair):
+    return pair if pair.label == IS_NEXT or pair.second.document == (pair.first.document + 2) % 6 else None
+
+
+def start_at(span, offset):
+    start = span.start - span.start % 40 + offset
+    return Span(span.document, start, start + span.length)
+
+
+def cut_off_the_back(pair):
+    return pair._replace(first=start_at(pair.first, 0), second=start_at(pair.second, 0))
+
+
+def cut_by_one_coin(pair):
+    first, second = (start_at(span, 30 * (span.start % 40 > 15)) for span in pair[:2])
+    return pair._replace(first=first, second=second)
+
+
+def without_making_up(lengths, max_length, generator, short_probability=0.1):
+    """The lone last sentences of documents tip the balance."""
+    sentences = Sentences.from_lengths(lengths)
+    for place in range(len(sentences.with_text)):
+        yield from pairs_of_document(sentences, place, max_length - 3, short_probability, 0, generator)
+
+
+def short_with(probability):
+    return lambda lengths, max_length, generator: make_pairs(lengths, max_length, generator, probability)
+
+
+MISTAKES = {
+    "lone sentences tip the balance": ("half_of_the_pairs_are_true", without_making_up),
+    "no short pairs": ("one_pair_in_ten_aims_short", short_with(0.0)),
+    "twice as many short pairs": ("one_pair_in_ten_aims_short", short_with(0.2)),
+    "the shortest never": (
+        "each_short_length_is_as_likely_as_any_other",
+        changed(lambda pair: pair if pair.first.length + pair.second.length > 2 else None),
+    ),
+    "never a single sentence in front": (
+        "the_spans_are_parted_anywhere",
+        changed(lambda pair: pair if pair.first.length > 1 else None),
+    ),
+    "only the neighbour": ("the_other_document_is_any_other_with_text", changed(only_the_neighbour)),
+    "always from the beginning": ("a_false_span_may_begin_at_any_sentence", changed(begin_at_the_beginning)),
+    "cut off the back": ("each_token_is_cut_off_the_front_or_the_back", changed(cut_off_the_back)),
+    "one coin for the whole excess": ("each_token_is_cut_off_the_front_or_the_back", changed(cut_by_one_coin)),
+    "a seed inside": (
+        "another_generator_gives_other_pairs",
+        lambda lengths, max_length, _: make_pairs(lengths, max_length, np.random.default_rng(0)),
+    ),
+    "a generator of its own": (
+        "the_same_state_of_the_generator_gives_the_same_pairs",
+        lambda lengths, max_length, _: make_pairs(lengths, max_length, np.random.default_rng()),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_law_about_chances_notices_a_mistake(mistake):
+    name, wrong = MISTAKES[mistake]
+    (law,) = [law for law in CATALOGUE if (law.claim, law.name) == ("next-sentence-pairs", name)]
+
+    @settings(max_examples=20, derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False)
+    @given(case=law.cases)
+    def check(case):
+        law.check(wrong, case)
+
+    with pytest.raises(AssertionError):
+        check()

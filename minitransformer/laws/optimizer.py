@@ -1,0 +1,383 @@
+"""Laws of the schedules of the rate, and of clipping.
+
+AdamW has its laws in the tests: it is no function of what it is given, for it remembers and moves its parameters.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from minitransformer import reference
+from minitransformer.laws.cases import Draw, distinct_sizes, dtypes, numbers, seeds
+from minitransformer.laws.law import law
+from minitransformer.laws.tolerances import ROUNDING, SUM, as_array, assert_close
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class ScheduleCase:
+    """A training with a warm-up, and one of its steps."""
+
+    warmup_steps: int
+    steps_after: int
+    drawn_step: int
+
+    @property
+    def total_steps(self) -> int:
+        """All steps; never fewer than those of the warm-up, however small a case is made."""
+        return self.warmup_steps + self.steps_after
+
+    @property
+    def step(self) -> int:
+        """A step that is not beyond the last one."""
+        return min(self.drawn_step, self.total_steps)
+
+
+@st.composite
+def schedule_cases(draw: Draw, fewest_warmup_steps: int = 0, fewest_after: int = 1) -> ScheduleCase:
+    """Trainings of up to 80 steps."""
+    warmup_steps, steps_after = draw(st.integers(fewest_warmup_steps, 40)), draw(st.integers(fewest_after, 40))
+    return ScheduleCase(warmup_steps, steps_after, draw(st.integers(0, warmup_steps + steps_after)))
+
+
+with_a_warmup = schedule_cases(fewest_warmup_steps=1)
+all_may_be_warmup = schedule_cases(fewest_after=0)
+
+
+@dataclass(frozen=True)
+class GradientsCase:
+    """The gradients of two parameters, their size, and the norm that is allowed."""
+
+    width: int
+    height: int
+    size: float
+    max_norm: float
+    dtype: torch.dtype
+    seed: int
+
+    @cached_property
+    def gradients(self) -> list[Tensor]:
+        """A matrix and a vector; at size 0 all entries are 0."""
+        shapes = ((self.height, self.width), (self.width,))
+        return [self.size * numbers(self.seed, f"{len(shape)}", *shape, dtype=self.dtype) for shape in shapes]
+
+    @cached_property
+    def norm(self) -> float:
+        """The length of both together."""
+        return norm_of(self.gradients)
+
+
+@st.composite
+def gradients_cases(draw: Draw, sizes: tuple[float, ...] = (0.0, 1e-4, 1.0, 1e4)) -> GradientsCase:
+    """Gradients that may be nothing, tiny or huge, under bounds that may be far above or below."""
+    width, height = draw(distinct_sizes(2, may_be_one=(0, 1)))
+    size, max_norm = draw(st.sampled_from(sizes)), draw(st.sampled_from([1e-3, 1.0, 1e3]))
+    return GradientsCase(width, height, size, max_norm, draw(dtypes), draw(seeds))
+
+
+def norm_of(gradients: list[Tensor]) -> float:
+    """The length of gradients taken as one vector."""
+    return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+
+
+# Schedules that end
+
+
+@law("linear-warmup", given=with_a_warmup)
+@law("cosine-warmup", given=with_a_warmup)
+def the_rate_rises_in_a_line(schedule: Function, case: ScheduleCase) -> None:
+    """The rate starts at 0 and rises in a straight line: step s of a warm-up of w steps has the share s/w.
+
+    Kills: the full rate at the first step; a warm-up off by one; a curve for the line.
+    Hint: Write down the rates of a warm-up of 4 steps, from step 0 on. What is the first, and by how much do they grow?
+    """
+    step = min(case.step, case.warmup_steps)
+    rate = schedule(step, case.warmup_steps, case.total_steps)
+    assert_close(rate, step / case.warmup_steps, what=f"the rate at step {step} of {case.warmup_steps} of the warm-up")
+
+
+@law("linear-warmup", given=schedule_cases())
+@law("cosine-warmup", given=schedule_cases())
+def the_rate_is_whole_right_after_the_warm_up_and_then_falls(schedule: Function, case: ScheduleCase) -> None:
+    """The rate is 1 at the end of the warm-up, and from there on no step has a larger one than the step before.
+
+    Kills: a decay that counts from step 0; a warm-up that restarts; a cosine that comes back up.
+    Hint: At the step that ends the warm-up, how much of the way down has your schedule gone already?
+    """
+    peak = schedule(case.warmup_steps, case.warmup_steps, case.total_steps)
+    assert_close(peak, 1.0, what="the rate right after the warm-up")
+    step = max(case.step, case.warmup_steps)
+    before = schedule(step, case.warmup_steps, case.total_steps)
+    after = schedule(step + 1, case.warmup_steps, case.total_steps)
+    assert before >= after, f"the rate should fall after the warm-up, but rises from step {step} to the next"
+
+
+@law("linear-warmup", given=all_may_be_warmup)
+@law("cosine-warmup", given=all_may_be_warmup)
+def the_rate_is_zero_from_the_last_step_on(schedule: Function, case: ScheduleCase) -> None:
+    """The rate is 0 at the last step, and stays 0 if the training goes on, even if all of it was warm-up.
+
+    Kills: a negative rate after the end; a cosine that comes back up; 0/0 when the warm-up takes all steps.
+    Hint: Ask for a step beyond the last one. What does your formula say there, and what would the optimizer do with it?
+    """
+    step = case.total_steps + case.step
+    rate = schedule(step, case.warmup_steps, case.total_steps)
+    assert rate == 0, f"the rate should be 0 at step {step} of {case.total_steps}, but is {float(rate):.3g}"
+
+
+@law("linear-warmup", given=schedule_cases())
+@law("cosine-warmup", given=schedule_cases())
+def the_way_down_is_symmetric_about_its_middle(schedule: Function, case: ScheduleCase) -> None:
+    """Steps that lie equally far after the warm-up and before the end have rates that add up to 1.
+
+    Kills: a quarter of a cosine for half of one; an exponential; the square or the root of the line.
+    Hint: What is the rate half way down? Compare it with a step a little earlier and a step as much later.
+    """
+    gone = max(case.step - case.warmup_steps, 0)
+    early = schedule(case.warmup_steps + gone, case.warmup_steps, case.total_steps)
+    late = schedule(case.total_steps - gone, case.warmup_steps, case.total_steps)
+    assert_close(early + late, 1.0, what="the sum of two rates equally far from the ends of the way down")
+
+
+@law("linear-warmup", given=schedule_cases())
+@law("cosine-warmup", given=schedule_cases())
+def a_training_twice_as_long_stretches_the_schedule(schedule: Function, case: ScheduleCase) -> None:
+    """Twice as many steps in all, of which twice as many are warm-up, have the same rate at twice the step.
+
+    Kills: total_steps − 1 for the last step; a warm-up off by one; a decay per step in place of a share of the way.
+    Hint: The formula knows only shares: of the warm-up, and of the way down. Which of your numbers is a bare count?
+    """
+    once = schedule(case.step, case.warmup_steps, case.total_steps)
+    twice = schedule(2 * case.step, 2 * case.warmup_steps, 2 * case.total_steps)
+    assert_close(twice, once, what="the rate of a training twice as long")
+
+
+def rate_a_quarter_of_the_way_down(schedule: Function, case: ScheduleCase) -> Any:
+    """The rate at the last step of the case, in a training with four times the steps after the warm-up."""
+    return schedule(case.total_steps, case.warmup_steps, case.warmup_steps + 4 * case.steps_after)
+
+
+@law("linear-warmup", given=schedule_cases())
+def a_quarter_down_the_line_stand_three_quarters(linear_warmup: Function, case: ScheduleCase) -> None:
+    """A quarter of the way down, three quarters of the rate are left.
+
+    Kills: the cosine for the line; a decay that counts from step 0; a decay to something above 0.
+    Hint: With 2 steps of warm-up and 6 in all, what is the rate at step 3? How many steps of how many are over by then?
+    """
+    rate = rate_a_quarter_of_the_way_down(linear_warmup, case)
+    assert_close(rate, 0.75, what="the rate a quarter of the way down")
+
+
+@law("cosine-warmup", given=schedule_cases())
+def a_quarter_down_the_cosine_stands_more_than_on_the_line(cosine_warmup: Function, case: ScheduleCase) -> None:
+    """A quarter of the way down, (2 + √2)/4 of the rate are left.
+
+    Kills: the line for the cosine; a quarter of a cosine; degrees for radians.
+    Hint: Which angle belongs to the start of the way down, and which to its end? Half way between, its cosine is 0.
+    """
+    rate = rate_a_quarter_of_the_way_down(cosine_warmup, case)
+    assert_close(rate, (2 + math.sqrt(2)) / 4, what="the rate a quarter of the way down")
+
+
+@law("linear-warmup", given=schedule_cases())
+def the_linear_rate_agrees_with_the_reference(linear_warmup: Function, case: ScheduleCase) -> None:
+    """The rate agrees with the reference at every step, without a warm-up too.
+
+    Kills: a decay over all steps; a warm-up or an end off by one; a division by a warm-up of 0 steps.
+    Hint: Try 2 steps of warm-up out of 6, and write down all seven rates. Which is the first that you didn't expect?
+    """
+    arguments = (case.step, case.warmup_steps, case.total_steps)
+    assert_close(linear_warmup(*arguments), reference.optimizer.linear_warmup(*arguments), what="the rate")
+
+
+@law("cosine-warmup", given=schedule_cases())
+def the_cosine_rate_agrees_with_the_reference(cosine_warmup: Function, case: ScheduleCase) -> None:
+    """The rate agrees with the reference at every step, without a warm-up too.
+
+    Kills: a decay over all steps; a cosine without the 1 that lifts it above 0; a division by a warm-up of 0 steps.
+    Hint: Try 2 steps of warm-up out of 6, and write down all seven rates. Is the way up wrong, or the way down?
+    """
+    arguments = (case.step, case.warmup_steps, case.total_steps)
+    assert_close(cosine_warmup(*arguments), reference.optimizer.cosine_warmup(*arguments), what="the rate")
+
+
+# The schedule that never ends
+
+
+@law("inverse-square-root-warmup", given=with_a_warmup)
+def the_rate_rises_in_a_line_to_its_peak(schedule: Function, case: ScheduleCase) -> None:
+    """The rate starts at 0, rises in a straight line to 1 at the end of the warm-up, and is larger nowhere.
+
+    Kills: the full rate at the first step; 1/√0 at step 0; the root for the warm-up; a peak that depends on the width.
+    Hint: Two formulas meet at the end of the warm-up. What does each of them say there, and which is smaller before it?
+    """
+    step = min(case.step, case.warmup_steps)
+    rate = schedule(step, case.warmup_steps)
+    assert_close(rate, step / case.warmup_steps, what=f"the rate at step {step} of {case.warmup_steps} of the warm-up")
+    peak = schedule(case.warmup_steps, case.warmup_steps)
+    assert_close(peak, 1.0, what="the rate at the end of the warm-up")
+    after = schedule(case.warmup_steps + case.step, case.warmup_steps)
+    assert after <= peak, "no rate should be larger than that at the end of the warm-up"
+
+
+@law("inverse-square-root-warmup", given=with_a_warmup)
+def four_times_the_steps_halve_the_rate(schedule: Function, case: ScheduleCase) -> None:
+    """After a straight warm-up, four times as many steps halve the rate.
+
+    Kills: one over the step; the root counted from the end of the warm-up.
+    Hint: From which step on do you count, when you take the root: from the first, or from the end of the warm-up?
+    """
+    after = case.warmup_steps + case.step
+    expected = schedule(after, case.warmup_steps) / 2
+    assert_close(schedule(4 * after, case.warmup_steps), expected, what=f"the rate at step {4 * after}")
+
+
+@law("inverse-square-root-warmup", given=with_a_warmup)
+def a_warm_up_twice_as_long_stretches_the_schedule(schedule: Function, case: ScheduleCase) -> None:
+    """Twice the warm-up has the same rate at twice the step.
+
+    Kills: 1/√s without the warm-up in it; a warm-up off by one; a step counted from 1.
+    Hint: The rate depends on how many warm-ups fit into the step. Which of your numbers is a bare count?
+    """
+    once = schedule(case.step, case.warmup_steps)
+    assert_close(schedule(2 * case.step, 2 * case.warmup_steps), once, what="the rate of a warm-up twice as long")
+
+
+@law("inverse-square-root-warmup", given=with_a_warmup)
+def the_rate_agrees_with_the_reference(schedule: Function, case: ScheduleCase) -> None:
+    """The rate agrees with the reference at every step.
+
+    Kills: the larger of the two formulas for the smaller; the inverse of w/s under the root.
+    Hint: With a warm-up of 4, the rate at step 16 is a half, and so it is at step 2. Which of the two is yours?
+    """
+    expected = reference.optimizer.inverse_square_root_warmup(case.step, case.warmup_steps)
+    assert_close(schedule(case.step, case.warmup_steps), expected, what="the rate")
+
+
+# The norm of all gradients
+
+
+@law("global-norm", given=gradients_cases())
+def the_norm_is_that_of_one_long_vector(global_norm: Function, case: GradientsCase) -> None:
+    """The norm is the same however the entries are shared out among parameters.
+
+    Kills: the sum, or the largest, of the single norms; no root.
+    Hint: Two gradients, [3] and [4], are the vector [3, 4]. How long is it, and what do you do with two lengths?
+    """
+    joined = torch.cat([gradient.flatten() for gradient in case.gradients])
+    assert_close(global_norm([joined]), case.norm, SUM, case.norm, what="the norm of one long vector")
+    assert_close(global_norm(case.gradients), case.norm, SUM, case.norm, what="the norm of all gradients")
+
+
+@law("global-norm", given=gradients_cases())
+def the_norm_grows_in_proportion(global_norm: Function, case: GradientsCase) -> None:
+    """Gradients times −3 have three times the norm.
+
+    Kills: no root; the sum of the entries, whose signs cancel; a constant added for safety.
+    Hint: Multiply every gradient by 10. By what does your norm grow: 10, 100, or something in between?
+    """
+    expected = 3 * global_norm(case.gradients)
+    stretched = global_norm([-3 * gradient for gradient in case.gradients])
+    assert_close(stretched, expected, SUM, float(expected), what="the norm of gradients times −3")
+
+
+@law("global-norm", given=gradients_cases())
+def parameters_without_a_slope_add_nothing(global_norm: Function, case: GradientsCase) -> None:
+    """A parameter whose gradient is 0 everywhere leaves the norm as it was; zeros alone have norm 0.
+
+    Kills: the mean over entries or parameters; a constant added for safety.
+    Hint: Add a long gradient of zeros. Does your norm know how many entries or parameters there are?
+    """
+    zeros = torch.zeros(case.height, dtype=case.dtype)
+    assert_close(global_norm([zeros]), 0.0, SUM, 0.0, what="the norm of zeros")
+    expected = global_norm(case.gradients)
+    assert_close(
+        global_norm([zeros, *case.gradients]), expected, SUM, float(expected), what="the norm with zeros beside it"
+    )
+
+
+@law("global-norm", given=gradients_cases())
+def the_norm_agrees_with_the_reference(global_norm: Function, case: GradientsCase) -> None:
+    """The norm agrees with the reference.
+
+    Kills: absolute values for squares; the last or the first gradient only; all else that the other laws overlook.
+    Hint: Take gradients of one entry each, so that you can do it in your head: [3] and [4] give 5.
+    """
+    expected = reference.optimizer.global_norm([as_array(gradient) for gradient in case.gradients])
+    assert_close(global_norm(case.gradients), expected, SUM, expected, what="the norm")
+
+
+# Clipping
+
+
+@law("clip-global-norm", given=gradients_cases())
+def clipped_gradients_are_not_longer_than_allowed(clip: Function, case: GradientsCase) -> None:
+    """However long the gradients are, clipped they are no longer than the bound.
+
+    Kills: clipping per parameter or per entry; one over the norm, without the bound; a bound for the squared norm.
+    Hint: Clip [3] and [4] to a norm of 1, and measure both together. Is it 1?
+    """
+    clipped = norm_of(clip(case.gradients, case.max_norm))
+    rounding = SUM * torch.finfo(case.dtype).eps
+    assert clipped <= case.max_norm * (1 + rounding), (
+        f"the clipped gradients have norm {clipped:.6g}, but {case.max_norm:g} is allowed"
+    )
+
+
+@law("clip-global-norm", given=gradients_cases(sizes=(1.0, 1e4)))
+def long_gradients_are_shortened_by_one_common_factor(clip: Function, case: GradientsCase) -> None:
+    """Gradients longer than the bound are shortened to it by one common factor, so that their direction stays.
+
+    Kills: clipping per parameter or per entry; the share of the squared norm; 10⁻⁶ added to the norm.
+    Hint: Divide each clipped entry by what it was. Is it the same number everywhere, in every parameter?
+    """
+    if case.norm < case.max_norm:
+        return
+    share = case.max_norm / case.norm
+    for gradient, clipped in zip(case.gradients, clip(case.gradients, case.max_norm), strict=True):
+        assert_close(clipped, share * gradient, SUM, case.max_norm, what="a clipped gradient")
+
+
+@law("clip-global-norm", given=gradients_cases())
+def short_gradients_stay_as_they_are(clip: Function, case: GradientsCase) -> None:
+    """Gradients that are no longer than the bound stay as they are.
+
+    Kills: stretching of short gradients; 0/0 where all gradients are 0; a factor that always shortens.
+    Hint: Your factor is the bound over the norm. What is it when the norm is half the bound, and what should it be?
+    """
+    if case.norm > case.max_norm * (1 - SUM * torch.finfo(case.dtype).eps):
+        return
+    for gradient, kept in zip(case.gradients, clip(case.gradients, case.max_norm), strict=True):
+        assert_close(kept, gradient, ROUNDING, case.max_norm, what="a gradient that is short enough")
+
+
+@law("clip-global-norm", given=gradients_cases())
+def clipping_again_changes_nothing(clip: Function, case: GradientsCase) -> None:
+    """What is clipped to a bound is short enough for it: clipping it again changes nothing.
+
+    Kills: max_norm / (‖g‖ + max_norm), which shortens what is short enough; the root of the share.
+    Hint: After the first time the norm is the bound. Which factor do you compute then?
+    """
+    once = clip(case.gradients, case.max_norm)
+    for before, after in zip(once, clip(once, case.max_norm), strict=True):
+        assert_close(after, before, SUM, case.max_norm, what="a gradient that is clipped again")
+
+
+@law("clip-global-norm", given=gradients_cases())
+def the_clipped_gradients_agree_with_the_reference(clip: Function, case: GradientsCase) -> None:
+    """The clipped gradients agree with the reference.
+
+    Kills: the gradients of another parameter; the factor of one parameter for all; a bound that is ignored.
+    Hint: Print the norm and the factor, before you look at the gradients. Which of them is the first that differs?
+    """
+    arrays = [as_array(gradient) for gradient in case.gradients]
+    expected = reference.optimizer.clip_global_norm(arrays, case.max_norm)
+    for clipped, by_hand in zip(clip(case.gradients, case.max_norm), expected, strict=True):
+        assert_close(clipped, by_hand, SUM, case.max_norm, what="a clipped gradient")

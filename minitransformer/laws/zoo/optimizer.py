@@ -1,0 +1,313 @@
+"""Mutants of the schedules of the rate, and of clipping."""
+
+# ruff: noqa: ARG001 - an argument that is never used is a classic mistake
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from minitransformer.laws.zoo.mutant import mutant
+from minitransformer.optimizer import cosine_warmup, global_norm, inverse_square_root_warmup, linear_warmup
+
+# Up in a line, down in a line
+
+
+@mutant("linear-warmup", symptom="The first steps are far too large: the loss rises before it falls, or never falls.")
+def full_rate_at_once(step: int, warmup_steps: int, total_steps: int) -> float:
+    """There is no warm-up: the rate starts at its peak and falls from there."""
+    return linear_warmup(step, 0, total_steps)
+
+
+@mutant(
+    "linear-warmup",
+    symptom="Nobody sees it in a long training; a short one differs from the published curve from the first step on.",
+    difficulty="hard",
+)
+def warm_up_counted_from_one(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The warm-up counts from 1, so that the first step has a rate already and the peak comes a step early."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return linear_warmup(step, warmup_steps, total_steps)
+
+
+@mutant("linear-warmup", symptom="The rate drops suddenly when the warm-up ends, the more the longer it was.")
+def decay_counted_from_step_zero(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down counts from step 0: at the end of the warm-up a part of it is gone already."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.0, 1 - step / total_steps)
+
+
+@mutant("linear-warmup", symptom="A training that goes on after its last step unlearns: the model climbs the loss.")
+def below_zero_after_the_end(step: int, warmup_steps: int, total_steps: int) -> float:
+    """Nothing stops the line at 0: after the last step the rate is negative."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    return (total_steps - step) / max(1, total_steps - warmup_steps)
+
+
+@mutant(
+    "linear-warmup", symptom="The program ends with ZeroDivisionError when all steps are warm-up.", difficulty="hard"
+)
+def divides_by_the_steps_left(step: int, warmup_steps: int, total_steps: int) -> float:
+    """It divides by the steps after the warm-up, of which there may be none."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.0, (total_steps - step) / (total_steps - warmup_steps))
+
+
+@mutant(
+    "linear-warmup",
+    symptom="Trains a little better or worse than the paper, because the middle of the way down is lower.",
+    difficulty="easy",
+)
+def square_of_the_line(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down is the square of the line."""
+    rate = linear_warmup(step, warmup_steps, total_steps)
+    return rate if step < warmup_steps else rate**2
+
+
+@mutant("linear-warmup", symptom="The last updates are as good as lost: the rate is 0 before they begin.")
+def zero_a_step_early(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down ends at the step before the last one."""
+    return linear_warmup(min(step, total_steps), warmup_steps, max(warmup_steps, total_steps - 1))
+
+
+@mutant("linear-warmup", symptom="The loss of the last steps is noisier than it should be, and never settles.")
+def down_to_a_tenth(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down ends at a tenth of the peak, and not at 0."""
+    rate = linear_warmup(step, warmup_steps, total_steps)
+    return rate if step < warmup_steps else 0.1 + 0.9 * rate
+
+
+@mutant("linear-warmup", symptom="Trains as well; only whoever compares with a published run finds another rate.")
+def cosine_for_the_line(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down is half a cosine, not a line."""
+    return cosine_warmup(step, warmup_steps, total_steps)
+
+
+# Up in a line, down along a cosine
+
+
+@mutant("cosine-warmup", symptom="Half way down the rate is much too large, and it falls steeply at the end.")
+def quarter_of_a_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down is a quarter of a cosine: half of π is missing from the angle."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    if step >= total_steps:
+        return 0.0
+    return math.cos(math.pi / 2 * (step - warmup_steps) / (total_steps - warmup_steps))
+
+
+@mutant("cosine-warmup", symptom="The rate hardly falls in the whole training, and is cut off at its end.")
+def degrees_for_radians(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The angle runs from 0 to 1, as if a cosine counted in half turns; π is missing."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    if step >= total_steps:
+        return 0.0
+    return 0.5 * (1 + math.cos((step - warmup_steps) / (total_steps - warmup_steps)))
+
+
+@mutant("cosine-warmup", symptom="The loss rises again when the training is continued past its planned end.")
+def cosine_that_comes_back(step: int, warmup_steps: int, total_steps: int) -> float:
+    """Nothing stops the cosine at its lowest point, so that the rate rises again after the last step."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps)))
+
+
+@mutant("cosine-warmup", symptom="In the second half of the training the loss goes up, for the rate is negative.")
+def cosine_not_lifted(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The 1 that lifts the cosine above 0 is missing."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    if step >= total_steps:
+        return 0.0
+    return math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps))
+
+
+@mutant("cosine-warmup", symptom="The rate drops suddenly when the warm-up ends, the more the longer it was.")
+def angle_counted_from_step_zero(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The angle counts from step 0: at the end of the warm-up a part of the way down is gone already."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * min(step, total_steps) / max(1, total_steps)))
+
+
+@mutant("cosine-warmup", symptom="A little less of each rate than published; nobody sees it.", difficulty="hard")
+def line_for_the_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down is a line, not half a cosine."""
+    return linear_warmup(step, warmup_steps, total_steps)
+
+
+@mutant("cosine-warmup", symptom="The first steps are larger than planned: the loss may jump before it falls.")
+def cosine_on_the_way_up(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The warm-up follows half a cosine too, where a line is meant."""
+    if step < warmup_steps:
+        return 0.5 * (1 - math.cos(math.pi * step / warmup_steps))
+    return cosine_warmup(step, warmup_steps, total_steps)
+
+
+@mutant("cosine-warmup", symptom="Short trainings stop a step early; long ones look right.", difficulty="hard")
+def last_step_left_out(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The way down is over at the step before the last one."""
+    return cosine_warmup(step, warmup_steps, max(warmup_steps, total_steps - 1))
+
+
+# Up in a line, down with the root
+
+
+@mutant("inverse-square-root-warmup", symptom="The program ends with ZeroDivisionError at its first step.")
+def root_of_step_zero(step: int, warmup_steps: int) -> float:
+    """Both formulas are computed at step 0, where one of them divides by it."""
+    return min(step / warmup_steps, math.sqrt(warmup_steps / step))
+
+
+@mutant("inverse-square-root-warmup", symptom="The loss explodes: the rate only ever grows.", difficulty="easy")
+def larger_of_the_two(step: int, warmup_steps: int) -> float:
+    """The larger of the two formulas is taken, not the smaller."""
+    return max(step / warmup_steps, math.sqrt(warmup_steps / max(1, step)))
+
+
+@mutant("inverse-square-root-warmup", symptom="The rate falls steeply after the warm-up, and learning nearly stops.")
+def root_from_the_end_of_the_warm_up(step: int, warmup_steps: int) -> float:
+    """The root counts from the end of the warm-up, not from the first step."""
+    if step <= warmup_steps:
+        return step / warmup_steps
+    return 1 / math.sqrt(1 + step - warmup_steps)
+
+
+@mutant(
+    "inverse-square-root-warmup", symptom="Late in a long training the rate is far too small; the loss stands still."
+)
+def one_over_the_step(step: int, warmup_steps: int) -> float:
+    """The rate falls with one over the step: the root is missing."""
+    return min(step / warmup_steps, warmup_steps / max(1, step))
+
+
+@mutant(
+    "inverse-square-root-warmup",
+    symptom="A tiny rate, and the longer the warm-up the tinier: what was meant as a share of the peak is none.",
+    difficulty="medium",
+)
+def peak_of_the_paper(step: int, warmup_steps: int) -> float:
+    """It is not divided by its peak: it is the paper's rate at a width of 512, and at 1 it has never been."""
+    return inverse_square_root_warmup(step, warmup_steps) / math.sqrt(512 * warmup_steps)
+
+
+@mutant(
+    "inverse-square-root-warmup",
+    symptom="The first update is made at a rate that was never planned.",
+    difficulty="hard",
+)
+def step_counted_from_one(step: int, warmup_steps: int) -> float:
+    """It counts the steps from 1, as some loops do, so that each rate comes a step early."""
+    return inverse_square_root_warmup(step + 1, warmup_steps)
+
+
+# The norm of all gradients
+
+
+@mutant("global-norm", symptom="Clipping sets in too early: with many parameters nearly every step is shortened.")
+def sum_of_the_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """The lengths of the single gradients are added, as if all pointed the same way."""
+    return torch.stack([gradient.square().sum().sqrt() for gradient in gradients]).sum()
+
+
+@mutant("global-norm", symptom="Clipping sets in too late: no parameter alone is as long as all of them.")
+def largest_of_the_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """The longest of the single gradients stands for all of them."""
+    return torch.stack([gradient.square().sum().sqrt() for gradient in gradients]).max()
+
+
+@mutant("global-norm", symptom="Gradients longer than 1 seem far longer, and are shortened far too much.")
+def squared_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """The root is missing."""
+    return torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+
+
+@mutant("global-norm", symptom="A large model is hardly ever clipped, a small one often, at the same bound.")
+def mean_for_the_sum_of_squares(gradients: Sequence[Tensor]) -> Tensor:
+    """The mean of the squares is taken, not their sum, so that zeros make the gradient shorter."""
+    return torch.cat([gradient.flatten() for gradient in gradients]).square().mean().sqrt()
+
+
+@mutant("global-norm", symptom="Nearly right for long gradients; the log shows a norm where there is no gradient.")
+def small_number_under_the_root(gradients: Sequence[Tensor]) -> Tensor:
+    """A small number is added under the root, for safety, and the norm of nothing is not 0."""
+    return (global_norm(gradients).square() + 1e-6).sqrt()
+
+
+@mutant("global-norm", symptom="Clipping depends on the axes: gradients of one length are shortened differently.")
+def absolute_values_for_squares(gradients: Sequence[Tensor]) -> Tensor:
+    """Absolute values are added, not squares: that is another norm."""
+    return torch.stack([gradient.abs().sum() for gradient in gradients]).sum()
+
+
+@mutant("global-norm", symptom="An exploding embedding is not noticed, because only the last layer is looked at.")
+def last_gradient_only(gradients: Sequence[Tensor]) -> Tensor:
+    """The norm is overwritten by each parameter in turn, so that the last one remains."""
+    norm = gradients[0].new_zeros(())
+    for gradient in gradients:
+        norm = gradient.square().sum().sqrt()
+    return norm
+
+
+# Clipping
+
+
+@mutant("clip-global-norm", symptom="Steps turn towards the parameters with small gradients; training is slower.")
+def each_parameter_clipped_alone(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """Each parameter is clipped to the bound by its own norm."""
+    return [gradient * max_norm / global_norm([gradient]).clamp(min=max_norm) for gradient in gradients]
+
+
+@mutant("clip-global-norm", symptom="Large entries are cut to one size: the steps lose their direction.")
+def each_entry_clipped_alone(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """Each entry is cut to the bound, as clipping by value does."""
+    return [gradient.clamp(-max_norm, max_norm) for gradient in gradients]
+
+
+@mutant(
+    "clip-global-norm", symptom="Near the minimum, where gradients are small, steps stay large and training is noisy."
+)
+def short_gradients_stretched(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """Gradients shorter than the bound are stretched to it: the maximum with the bound is missing."""
+    norm = global_norm(gradients).clamp(min=1e-30)
+    return [gradient * max_norm / norm for gradient in gradients]
+
+
+@mutant(
+    "clip-global-norm", symptom="Every step is a little shorter than it should be, by half where it is near the bound."
+)
+def bound_added_to_the_norm(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """The factor is bound / (norm + bound), which shortens what is short enough."""
+    return [gradient * max_norm / (global_norm(gradients) + max_norm) for gradient in gradients]
+
+
+@mutant("clip-global-norm", symptom="The longer a gradient, the shorter the step it gives: a burst stops the training.")
+def share_of_the_squared_norm(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """The factor is that of the squared norm: bound² / norm²."""
+    share = (max_norm / global_norm(gradients).clamp(min=max_norm)).square()
+    return [gradient * share for gradient in gradients]
+
+
+@mutant("clip-global-norm", symptom="Gradients are shortened, but not enough; a burst still throws the weights about.")
+def root_of_the_share(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """The factor is the root of what it should be, so that clipping twice shortens twice."""
+    share = (max_norm / global_norm(gradients).clamp(min=max_norm)).sqrt()
+    return [gradient * share for gradient in gradients]
+
+
+@mutant(
+    "clip-global-norm",
+    symptom="The bound that was set makes no difference; a search over it finds only noise.",
+    difficulty="easy",
+)
+def always_clipped_to_one(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """The bound is 1, whatever was asked for."""
+    norm = global_norm(gradients).clamp(min=1.0)
+    return [gradient / norm for gradient in gradients]
