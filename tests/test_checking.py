@@ -234,3 +234,18 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         check_file(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize(("entry", "value"), [("max_examples", 0), ("seconds", 0.0), ("seconds", math.nan)])
+def test_limits_that_leave_nothing_to_judge_are_refused(tmp_path: Path, entry: str, value: float) -> None:
+    path = written(tmp_path, "def relu(x):\n    return x.clamp(min=0)\n")
+    with pytest.raises(InputError, match=f"{entry}={value} must be"):
+        check_file(path, **{entry: value})
+    with pytest.raises(InputError, match=f"{entry}={value} must be"):
+        check(F.relu, "relu", **{entry: value})
+
+
+def test_an_adapter_for_results_keeps_what_the_function_does_not_offer() -> None:
+    report = check(adapters.first_result(lambda x: (x.softmax(-1), "more")), "softmax", **FEW)
+    assert report.passed, str(report)
+    assert all("it takes (x)" in finding.message for finding in report.not_judged)

@@ -6,6 +6,7 @@ else a lambda does it: `lambda query, key, value: theirs(value, key, query)`.
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def first_result(function: Function) -> Function:
     >>> first_result(lambda x: (x, "weights"))(3)
     3
     """
-    return lambda *args, **options: function(*args, **options)[0]
+    return wraps(function)(lambda *args, **options: function(*args, **options)[0])
 
 
 def second_result(function: Function) -> Function:
@@ -63,7 +64,7 @@ def second_result(function: Function) -> Function:
     >>> second_result(lambda x: ("weights", x))(3)
     3
     """
-    return lambda *args, **options: function(*args, **options)[1]
+    return wraps(function)(lambda *args, **options: function(*args, **options)[1])
 
 
 def heads_inside(attention: Function) -> Function:

@@ -30,12 +30,13 @@ def check(function: Function, claim: str, max_examples: int = 100, seconds: floa
     `check(adapters.mask_hides(theirs), "attention")`. It runs in a process of its own, with `seconds` for each law and
     4 GiB of memory: accidents stay there, but it is no sandbox.
 
-    Raises: InputError for a claim that nobody knows.
+    Raises: InputError for a claim that nobody knows, and for limits that leave nothing to judge.
 
     >>> report = check(lambda x: x.exp() / x.exp().sum(-1, keepdim=True), "softmax", max_examples=20)
     >>> report.passed, "a_constant_added_to_all_scores_changes_nothing" in [failure.law for failure in report.failures]
     (False, True)
     """
+    require_limits(max_examples, seconds)
     claim = known_claim(claim)
     laws = laws_of(claim)
     name = getattr(function, "__name__", type(function).__name__)
@@ -60,6 +61,7 @@ def check_file(
 
     Raises: InputError for a file that cannot be imported, or that lacks what was looked for.
     """
+    require_limits(max_examples, seconds)
     if not path.is_file():
         raise InputError(f"there is no file {path}; give the path of a Python file")
     pairs = functions_to_check(path, claim, name)
@@ -79,6 +81,20 @@ def check_file(
         entries = entries_from_child(work, seconds + SECONDS_TO_START)
         reports.append(Report(function_name, function_claim, findings_of(laws, entries)))
     return reports
+
+
+def require_limits(max_examples: int, seconds: float) -> None:
+    """Refuse to judge on no case, or in no time.
+
+    >>> require_limits(max_examples=0, seconds=20.0)
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: max_examples=0 must be at least 1; 100 cases for each law find most mistakes
+    """
+    if max_examples < 1:
+        raise InputError(f"max_examples={max_examples} must be at least 1; 100 cases for each law find most mistakes")
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"seconds={seconds} must be positive; 20 for each law are enough for most functions")
 
 
 def functions_to_check(path: Path, claim: str | None, name: str | None) -> list[tuple[str, str]]:
