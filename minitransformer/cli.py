@@ -18,7 +18,7 @@ from minitransformer.demo import DemoPlan, run_demo
 from minitransformer.doctor import SENTENCES, examine_kept, sentences_of
 from minitransformer.errors import InputError
 from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
-from minitransformer.laws import zoo
+from minitransformer.laws import explaining, zoo
 from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
 from minitransformer.prediction import classify, fill_masks, open_model
 from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
@@ -193,13 +193,13 @@ def check(
         sys.exit(EXIT_BROKEN)
 
 
-def explain(equation: Positional[str]) -> None:
-    """Tell about an equation: formula, source, where it stands in PyTorch and NumPy, and its laws.
+def explain(equation: Positional[str] = "") -> None:
+    """Tell about an equation: formula, source, where it stands in PyTorch and NumPy, its laws, and its mutants.
 
     Args:
-        equation: Its tag, such as attention or layer-norm.
+        equation: Its tag, such as attention or layer-norm; without one, all are listed.
     """
-    print(laws.explain(equation))
+    print(laws.explain(equation) if equation else explaining.listing())
 
 
 def doctor(model: Positional[Path], text: str | None = None, picture: Path | None = None, steps: int = 60) -> None:

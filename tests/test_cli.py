@@ -369,7 +369,15 @@ def test_an_equation_is_explained(run: Run) -> None:
     assert code == 0
     assert "eq:layer-norm: " in printed
     assert "minitransformer/reference/norm.py:" in printed
+    assert "zoo show" in printed
     assert run("explain", "layernorm")[0] == 2
+
+
+def test_without_a_tag_all_equations_are_listed(run: Run) -> None:
+    code, printed, _ = run("explain")
+    assert code == 0
+    assert "minitransformer/norm.py: " in printed
+    assert "  layer-norm  " in printed
 
 
 def test_a_mutant_is_shown_without_its_mistake_and_answered_with_it(run: Run) -> None:

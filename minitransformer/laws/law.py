@@ -1,12 +1,14 @@
 """What a law is: a sentence that holds whatever the numbers are, and the check that finds out."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import cleandoc
+from inspect import cleandoc, getdoc
 from typing import Any
 
 from hypothesis.strategies import SearchStrategy
+
+from minitransformer.equations import in_torch, paragraph
+from minitransformer.laws.claims import CLAIMS
 
 Check = Callable[..., None]
 
@@ -39,22 +41,24 @@ class Law:
     @property
     def kills(self) -> str:
         """The classic mistakes that it notices."""
-        return self.paragraph("Kills")
+        return paragraph(self.text, "Kills")
 
     @property
     def hint(self) -> str:
         """A question that leads to the mistake without naming it."""
-        return self.paragraph("Hint")
+        return paragraph(self.text, "Hint")
+
+    @property
+    def source(self) -> str:
+        """Who says so: its own source, or else that of its equations, or that of what it speaks about."""
+        own = paragraph(self.text, "Source")
+        of_equations = dict.fromkeys(in_torch()[tag].source for tag in self.equations)
+        return own or " ".join(of_equations) or paragraph(getdoc(CLAIMS[self.claim]) or "", "Source")
 
     @property
     def text(self) -> str:
         """The docstring of the check."""
         return cleandoc(self.check.__doc__ or "")
-
-    def paragraph(self, name: str) -> str:
-        """The paragraph that begins with a name and a colon, on one line."""
-        match = re.search(rf"^{name}: (.*?)(?=\n\w+: |\n\s*\n|\Z)", self.text, re.MULTILINE | re.DOTALL)
-        return " ".join(match[1].split()) if match else ""
 
 
 CATALOGUE: list[Law] = []
