@@ -225,19 +225,36 @@ def doctor(model: Positional[Path], text: str | None = None, picture: Path | Non
         sys.exit(EXIT_BROKEN)
 
 
-def zoo_command(action: Positional[Literal["list", "show", "answer"]], mutant: Positional[str] = "") -> None:
-    """Walk through the zoo of classic mistakes: list it, look at one and guess, and read the answer.
+def zoo_command(
+    action: Positional[Literal["list", "show", "debug", "answer"]],
+    mutant: Positional[str] = "",
+    seed: int | None = None,
+    output_dir: Path = Path("runs/mistake"),
+) -> None:
+    """Walk through the zoo of classic mistakes: list it, look at one, find one in a model, and read the answer.
+
+    debug writes a folder with a small model that has one mistake in it, its training beside the healthy one's, and a
+    question. A seed draws a mistake, another one for each; nothing in the folder tells which.
 
     Args:
         action: What to do.
-        mutant: Its number in the list, for show and answer.
+        mutant: Its number in the list, for show, debug and answer.
+        seed: Draws a mutant for debug, and tells which it was for answer.
+        output_dir: The folder that debug writes.
     """
     if action == "list":
         print(zoo.listing())
-        return
-    if not mutant:
+    elif action == "debug":
+        zoo.debug(mutant, seed, output_dir)
+        print(f"Begin with {output_dir / 'question.md'}")
+    elif action == "answer" and seed is not None:
+        if mutant:
+            raise InputError(f"zoo answer takes {mutant!r} or --seed {seed}, not both; a seed draws its own mutant")
+        print(zoo.answer(zoo.chosen("", seed).name))
+    elif not mutant:
         raise InputError(f"zoo {action} needs the number of a mutant; `minitransformer zoo list` shows them")
-    print(zoo.specimen(mutant) if action == "show" else zoo.answer(mutant))
+    else:
+        print(zoo.specimen(mutant) if action == "show" else zoo.answer(mutant))
 
 
 def describe(data_set: corpora.DataSet) -> str:

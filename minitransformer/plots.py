@@ -144,6 +144,43 @@ def sweep_picture(sweep: Mapping[float, Sequence[float]]) -> Figure:
     return figure
 
 
+def two_trainings(
+    healthy: tuple[Sequence[float], Mapping[int, float]],
+    this: tuple[Sequence[float], Mapping[int, float]],
+    breaks: bool,
+) -> Figure:
+    """The losses of a healthy model and of another, at each step and, as dots, on held-out text at some of them.
+
+    What lies far beyond the healthy losses is drawn by powers of ten, so that both can be seen; a cross is where this
+    one broke.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    kinds = ((healthy, BLUE, "healthy", 3.5), (this, ORANGE, "this model", 1.5))
+    for (losses, held_out), colour, name, width in kinds:  # a thin line over a broad one, should they be the same
+        if not losses:
+            continue
+        axes.plot(losses, color=colour, alpha=0.45, linewidth=1, label=f"{name}, training")
+        steps, values = list(held_out), list(held_out.values())
+        axes.plot(steps, values, "o-", color=colour, linewidth=width, markersize=4, label=f"{name}, held-out")
+    if breaks:
+        last = (len(this[0]) - 1, this[0][-1]) if this[0] else (0, healthy[0][0])
+        axes.plot(*last, "X", color=INK, markersize=11, zorder=3, label=f"breaks at step {len(this[0])}")
+    highest = 1.2 * max(healthy[0])
+    least, most = min([*this[0], 0]), max([*this[0], highest])
+    if most > 2 * highest or least < -highest:
+        axes.set_yscale("symlog", linthresh=highest)
+        sizes = [digit * 10**power for power in range(4) for digit in (1, 2, 5)]
+        ticks = [tick for size in [0, *sizes] for tick in {size, -size} if least <= tick <= most]
+        axes.set_yticks(ticks, [str(tick) for tick in ticks])
+        axes.axhline(highest, color=FAINT, linestyle="--", linewidth=1, label="above: powers of ten")
+    axes.set(title="Masked words", xlabel="step", ylabel="loss in nats")
+    axes.margins(x=0.02)
+    axes.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    plain(axes)
+    return figure
+
+
 def plain(axes: Axes) -> None:
     """Take away what tells nothing."""
     axes.spines[["top", "right"]].set_visible(False)

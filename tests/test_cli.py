@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import tiny_runs
 from minitransformer import cli, corpora
 from minitransformer.checkpoint import checkpoints
 from minitransformer.finetuning import finetune
+from minitransformer.laws import zoo
 from minitransformer.laws.zoo import ZOO
 from minitransformer.trainer import Trainer, TrainingInterruptedError
 
@@ -396,9 +398,26 @@ def test_a_mutant_is_shown_without_its_mistake_and_answered_with_it(run: Run) ->
     assert "Killed by:" in printed
 
 
+def test_a_game_is_written_and_its_answer_told_by_the_seed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = zoo.chosen("", 7).name
+    monkeypatch.setattr(zoo, "debug", partial(zoo.debug, steps=1))
+    code, printed, _ = run("zoo", "debug", "--seed", "7", "--output-dir", str(tmp_path / "game"))
+    assert (code, printed) == (0, f"Begin with {tmp_path / 'game' / 'question.md'}\n")
+    assert drawn not in (tmp_path / "game" / "model.py").read_text(encoding="utf-8")
+    code, printed, _ = run("zoo", "answer", "--seed", "7")
+    assert code == 0
+    assert printed.startswith(f"{drawn}, which claims to be")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("debug",), "say which mistake: the number of a mutant"),
+        (("debug", "absolute_value"), "claims to be relu, which the small model does not use"),
+        (("answer", "1", "--seed", "2"), "zoo answer takes '1' or --seed 2, not both"),
+        (("answer", "--seed", "-2"), "seed=-2 must be 0 or more"),
         (("show",), "zoo show needs the number of a mutant"),
         (("show", "0"), "there is no mutant 0; the zoo has 1 to"),
         (("answer", ZOO[0].name + "x"), f"did you mean {ZOO[0].name!r}"),

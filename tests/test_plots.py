@@ -136,3 +136,21 @@ def test_a_figure_becomes_a_png_that_a_page_can_hold(name: str) -> None:
     address = plots.data_address(figure)
     assert address.startswith("data:image/png;base64,")
     assert base64.b64decode(address.partition(",")[2]).startswith(PNG_SIGNATURE)
+
+
+def test_a_training_that_breaks_is_marked_where_it_does() -> None:
+    healthy = ([5.0, 4.0, 3.0], {0: 5.0, 2: 3.0})
+    figure = plots.two_trainings(healthy, ([5.0, 4.5], {0: 5.0}), breaks=True)
+    assert lines(figure, 0) == [[5.0, 4.0, 3.0], [5.0, 3.0], [5.0, 4.5], [5.0], [4.5]]
+    assert figure.axes[0].get_legend_handles_labels()[1][-1] == "breaks at step 2"
+    assert lines(plots.two_trainings(healthy, ([], {}), breaks=True), 0)[-1] == [5.0]
+
+
+@pytest.mark.parametrize("far", [900.0, -900.0])
+def test_losses_far_from_the_healthy_ones_are_drawn_by_powers_of_ten(far: float) -> None:
+    healthy = ([5.0, 4.0], {0: 5.0, 1: 4.0})
+    (axes,) = plots.two_trainings(healthy, ([far, 5.0], {0: far}), breaks=False).axes
+    assert axes.get_yscale() == "symlog"
+    assert max(axes.get_yticks(), key=abs) == np.sign(far) * 500
+    (axes,) = plots.two_trainings(healthy, ([6.0, 5.0], {0: 6.0}), breaks=False).axes
+    assert axes.get_yscale() == "linear"

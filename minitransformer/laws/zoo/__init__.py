@@ -11,6 +11,7 @@ from minitransformer.laws.zoo import (
     visibility,
     word_vectors,
 )
+from minitransformer.laws.zoo.debugging import chosen, debug
 from minitransformer.laws.zoo.matrix import Survey, kills, matrix_page, survey
 from minitransformer.laws.zoo.mutant import ZOO, Mutant, mutant
 from minitransformer.laws.zoo.showing import answer, listing, specimen
@@ -21,6 +22,8 @@ __all__ = [
     "Survey",
     "answer",
     "attention",
+    "chosen",
+    "debug",
     "feed_forward",
     "kills",
     "listing",

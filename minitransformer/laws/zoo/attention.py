@@ -410,8 +410,9 @@ def reading_over_the_queries(
 ) -> Tensor:
     """The softmax runs over the queries and not over the keys."""
     score = scaled_scores(query, key, scale)
-    weights = score.softmax(-2) if may_attend is None else shares(score.mT, may_attend.mT).mT
-    return weights @ value
+    if may_attend is None:
+        return score.softmax(-2) @ value
+    return shares(score.mT, may_attend.mT).mT @ value
 
 
 @mutant(

@@ -180,8 +180,11 @@ def always_minus_one_hundred(
     logits: Tensor, target: Tensor, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
     """The ignored index is −100 whatever was asked for."""
-    each = F.cross_entropy(logits.movedim(-1, 1), target, label_smoothing=label_smoothing, reduction="none")
-    return reduced(each, target != -100, reduction)
+    counts = target != -100
+    each = F.cross_entropy(
+        logits.movedim(-1, 1), target.where(counts, 0), label_smoothing=label_smoothing, reduction="none"
+    )
+    return reduced(each, counts, reduction)
 
 
 @mutant(

@@ -373,8 +373,8 @@ def hidden_and_asked_by_two_draws(
     input_ids: Tensor, maskable: Tensor, *args: Any, **options: Any
 ) -> tuple[Tensor, Tensor]:
     """Masked ids come from one draw and labels from another, so that they are about different tokens."""
-    masked_ids, _ = mask_tokens(input_ids, maskable, *args, **options)
     _, labels = mask_tokens(input_ids, maskable, *args, **options)
+    masked_ids, _ = mask_tokens(input_ids, maskable, *args, **options)
     return masked_ids, labels
 
 

@@ -65,8 +65,9 @@ def divides_by_the_steps_left(step: int, warmup_steps: int, total_steps: int) ->
 )
 def square_of_the_line(step: int, warmup_steps: int, total_steps: int) -> float:
     """The way down is the square of the line."""
-    rate = linear_warmup(step, warmup_steps, total_steps)
-    return rate if step < warmup_steps else rate**2
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps)) ** 2
 
 
 @mutant("linear-warmup", symptom="The last updates are as good as lost: the rate is 0 before they begin.")
@@ -78,8 +79,9 @@ def zero_a_step_early(step: int, warmup_steps: int, total_steps: int) -> float:
 @mutant("linear-warmup", symptom="The loss of the last steps is noisier than it should be, and never settles.")
 def down_to_a_tenth(step: int, warmup_steps: int, total_steps: int) -> float:
     """The way down ends at a tenth of the peak, and not at 0."""
-    rate = linear_warmup(step, warmup_steps, total_steps)
-    return rate if step < warmup_steps else 0.1 + 0.9 * rate
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.1, 0.1 + 0.9 * (total_steps - step) / max(1, total_steps - warmup_steps))
 
 
 @mutant("linear-warmup", symptom="Trains as well; only whoever compares with a published run finds another rate.")
@@ -238,7 +240,7 @@ def mean_for_the_sum_of_squares(gradients: Sequence[Tensor]) -> Tensor:
 @mutant("global-norm", symptom="Nearly right for long gradients; the log shows a norm where there is no gradient.")
 def small_number_under_the_root(gradients: Sequence[Tensor]) -> Tensor:
     """A small number is added under the root, for safety, and the norm of nothing is not 0."""
-    return (global_norm(gradients).square() + 1e-6).sqrt()
+    return (torch.stack([gradient.square().sum() for gradient in gradients]).sum() + 1e-6).sqrt()
 
 
 @mutant("global-norm", symptom="Clipping depends on the axes: gradients of one length are shortened differently.")
