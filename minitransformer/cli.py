@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from minitransformer import corpora, files, laws, plots
 from minitransformer.demo import DemoPlan, run_demo
-from minitransformer.doctor import SENTENCES, examine_kept, sentences_of
+from minitransformer.doctor import SENTENCES, Diagnosis, examine_file, examine_kept, sentences_of
 from minitransformer.errors import InputError
 from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
 from minitransformer.laws import explaining, zoo
@@ -202,27 +202,60 @@ def explain(equation: Positional[str] = "") -> None:
     print(laws.explain(equation) if equation else explaining.listing())
 
 
-def doctor(model: Positional[Path], text: str | None = None, picture: Path | None = None, steps: int = 60) -> None:
+def doctor(
+    examined: Positional[Path],
+    model: str = "model",
+    batch: str = "batch",
+    adapter: str | None = None,
+    vocab_size: int | None = None,
+    causal: FlagCreatePairsOff[bool] = False,
+    text: str | None = None,
+    picture: Path | None = None,
+    output: Literal["text", "json"] = "text",
+    steps: int = 60,
+) -> None:
     """Check a model whose training doesn't work, from its first loss up to learning one batch by heart.
 
-    The model itself stays as it is. Ends with 1 if a check fails.
+    A Python file has a `model` and a `batch`, and is run in this process without any limit; a kept model gets a batch
+    of sentences. The model itself stays as it is. Ends with 1 if a check fails.
 
     Args:
-        model: The folder of a kept model.
-        text: A text, in quotes, or a file of one, to take the batch from; a few built-in sentences otherwise.
+        examined: A Python file, or the folder of a kept model.
+        model: What the model is called in the file: an nn.Module, or a function that gives one.
+        batch: What the batch is called in the file: a dict of tensors, or a function that gives one.
+        adapter: What the adapter is called in the file, a function of (model, batch) that returns (loss, logits).
+        vocab_size: The number of classes of the loss, if neither the file's vocab_size nor the logits tell it.
+        causal: Later tokens must not be seen; a file may say so by causal = True.
+        text: A text, in quotes, or a file of one, to take a kept model's batch from; else a few built-in sentences.
         picture: Where to draw how the loss falls at each learning rate, as a .png.
+        output: Text to read, or JSON for programs.
         steps: How many steps it may take to learn one batch by heart.
     """
-    opened = open_model(model, BertForSequenceClassification, BertForPreTraining, BertForMaskedLM)
-    sentences = SENTENCES if text is None else sentences_of(text)
-    diagnosis = examine_kept(opened, Tokenizer.from_pretrained(model), sentences, steps)
-    print(diagnosis)
+    if examined.suffix == ".py" or examined.is_file():
+        if text is not None:
+            raise InputError(f"--text is for the folder of a kept model; {examined} has a batch of its own")
+        diagnosis = examine_file(
+            examined, model=model, batch=batch, adapter=adapter, vocab_size=vocab_size, causal=causal, steps=steps
+        )
+    else:
+        if (model, batch, adapter, vocab_size, causal) != ("model", "batch", None, None, False):
+            options = "--model, --batch, --adapter, --vocab-size and --causal"
+            raise InputError(f"{options} are for a Python file, and {examined} is none")
+        diagnosis = examine_folder(examined, text, steps)
+    print(diagnosis if output == "text" else diagnosis.to_json())
     if picture is not None:
         with files.replacing(picture) as unfinished:
             unfinished.write_bytes(plots.png(plots.sweep_picture(diagnosis.sweep)))
-        print(f"\nLook at {picture}")
+        print(f"\nLook at {picture}", file=sys.stdout if output == "text" else sys.stderr)
     if not diagnosis.passed:
         sys.exit(EXIT_BROKEN)
+
+
+def examine_folder(folder: Path, text: str | None, steps: int) -> Diagnosis:
+    """Examine a kept model on sentences."""
+    opened = open_model(folder, BertForSequenceClassification, BertForPreTraining, BertForMaskedLM)
+    sentences = SENTENCES if text is None else sentences_of(text)
+    return examine_kept(opened, Tokenizer.from_pretrained(folder), sentences, steps)
 
 
 def zoo_command(

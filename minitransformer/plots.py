@@ -4,6 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,17 +131,19 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
 
 
 def sweep_picture(sweep: Mapping[float, Sequence[float]]) -> Figure:
-    """How the loss goes over a few steps, a line for each learning rate, the slow ones faint and the fast ones dark."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for place, (rate, losses) in enumerate(sweep.items(), start=1):
-        axes.plot(losses, color=BLUE, alpha=place / len(sweep), linewidth=1.5, label=f"{rate:g}")
+    """How the loss of one batch goes at several learning rates: step by step, and where it ends."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    by_step, by_rate = figure.subplots(1, 2, sharey=True)
     starts = [losses[0] for losses in sweep.values() if losses and math.isfinite(losses[0])]
     if starts:  # a rate that is too high would else press all others into one line
-        axes.set_ylim(0, 1.5 * max(starts))
-        axes.legend(title="learning rate", fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.set(title="The same batch at several rates", xlabel="step", ylabel="loss in nats")
-    plain(axes)
+        lowest = min(loss for losses in sweep.values() for loss in losses if math.isfinite(loss))
+        by_step.set_ylim(min(0, 1.1 * lowest), max(1.3 * max(starts), 0.1))
+        lines_of_rates(by_step, sweep)
+        ends_of_rates(by_rate, sweep, max(starts))
+    by_step.set(title="One batch, a line for each learning rate", xlabel="step", ylabel="loss in nats")
+    by_rate.set(title=what_to_read_off(sweep), xlabel="learning rate")
+    for axes in (by_step, by_rate):
+        plain(axes)
     return figure
 
 
@@ -179,6 +182,81 @@ def two_trainings(
     axes.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     plain(axes)
     return figure
+
+
+def lines_of_rates(axes: Axes, sweep: Mapping[float, Sequence[float]]) -> None:
+    """A line for each rate with its name at its end, the slow ones faint, and those dashed that do not fall."""
+    low, high = axes.get_ylim()
+    ends = {}
+    for place, (rate, losses) in enumerate(sweep.items(), start=1):
+        falls = falls_at(losses)
+        shade = {"color": BLUE, "alpha": 0.2 + 0.8 * place / len(sweep)} if falls else {"color": ORANGE}
+        axes.plot(losses, linewidth=1.5, linestyle="-" if falls else "--", label=f"{rate:g}", **shade)
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        ends[f"{rate:g}" if falls else f"{rate:g} \u2717"] = min(max(finite[-1] if finite else high, low), high)
+    last = max(len(losses) for losses in sweep.values()) - 1
+    heights = apart(list(ends.values()), 0.055 * (high - low), high)
+    for (name, end), height in zip(ends.items(), heights, strict=True):
+        axes.annotate(
+            name,
+            (last, end),
+            xytext=(last * 1.08, height),
+            va="center",
+            fontsize=9,
+            color=INK if "\u2717" not in name else ORANGE,
+            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "relpos": (0, 0.5)},
+            annotation_clip=False,
+        )
+    axes.set_xlim(0, last * 1.2)
+
+
+def ends_of_rates(axes: Axes, sweep: Mapping[float, Sequence[float]], start: float) -> None:
+    """Where the loss ends at each rate, beside where it began; a cross at the top for each rate that does not fall."""
+    falling = {rate: losses[-1] for rate, losses in sweep.items() if falls_at(losses)}
+    others = [rate for rate in sweep if rate not in falling]
+    low, high = axes.get_ylim()
+    axes.set_xscale("log")
+    axes.set_xlim(min(sweep) / 2, max(sweep) * 2)
+    level(axes, start, "at the start")
+    if others:
+        axes.plot(
+            others, [high - 0.05 * (high - low)] * len(others), "x", color=ORANGE, markersize=8, markeredgewidth=2
+        )
+        told = ("axes fraction", "axes fraction")
+        axes.annotate("\u2717 ends higher, or at no number", (0.02, 0.85), xycoords=told, color=ORANGE, fontsize=9)
+    if falling:
+        axes.plot(list(falling), list(falling.values()), "o-", color=BLUE, linewidth=1.5)
+        best = min(falling, key=lambda rate: falling[rate])
+        here = (best, falling[best])
+        axes.annotate(f"{best:g}", here, (-8, 0), textcoords="offset points", ha="right", va="center", color=INK)
+
+
+def what_to_read_off(sweep: Mapping[float, Sequence[float]]) -> str:
+    """The title of the ends: which rate is fastest, and which to choose."""
+    falling = {losses[-1]: rate for rate, losses in sweep.items() if falls_at(losses)}
+    if not falling:
+        return "The loss falls at no rate"
+    return f"Fastest at {falling[min(falling)]:g}: train at the lowest point, or left of it"
+
+
+def falls_at(losses: Sequence[float]) -> bool:
+    """Whether a loss ends lower than it began."""
+    return bool(losses) and losses[-1] < losses[0]
+
+
+def apart(heights: Sequence[float], gap: float, top: float) -> list[float]:
+    """Heights for labels: moved up until none is nearer to the one below it than the gap, and down from the top again.
+
+    >>> apart([3.0, 1.0, 1.0], gap=0.5, top=4.0), apart([4.0, 4.0], gap=0.5, top=4.0)
+    ([3.0, 1.0, 1.5], [3.5, 4.0])
+    """
+    moved = list(heights)
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    for below, above in pairwise(order):
+        moved[above] = max(moved[above], moved[below] + gap)
+    for room, place in enumerate(reversed(order)):
+        moved[place] = min(moved[place], top - room * gap)
+    return moved
 
 
 def plain(axes: Axes) -> None:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from minitransformer import plots
 
@@ -125,6 +126,7 @@ FIGURES = {
     "attention": attention_figure,
     "outcomes": lambda: plots.outcomes({"from scratch": [0.6], "pretrained": [0.9]}, 0.5),
     "confusion": lambda: plots.confusion([[1, 0], [0, 1]], ["a", "b"]),
+    "sweep": lambda: plots.sweep_picture({0.01: [3.0, 2.0], 0.1: [3.0, 2.5]}),
 }
 
 
@@ -154,3 +156,35 @@ def test_losses_far_from_the_healthy_ones_are_drawn_by_powers_of_ten(far: float)
     assert max(axes.get_yticks(), key=abs) == np.sign(far) * 500
     (axes,) = plots.two_trainings(healthy, ([6.0, 5.0], {0: 6.0}), breaks=False).axes
     assert axes.get_yscale() == "linear"
+
+
+def test_the_sweep_has_a_named_line_for_each_rate_and_its_ends_over_the_rates() -> None:
+    figure = plots.sweep_picture({0.001: [3.0, 2.9], 0.01: [3.0, 2.0], 0.1: [3.0, 90.0], 1.0: [3.0, math.nan]})
+    by_step, by_rate = figure.axes
+    assert lines(figure, 0)[:3] == [[3.0, 2.9], [3.0, 2.0], [3.0, 90.0]]
+    assert [text.get_text() for text in by_step.texts] == ["0.001", "0.01", "0.1 ✗", "1 ✗"]
+    assert by_rate.get_xscale() == "log"
+    assert [2.9, 2.0] in lines(figure, 1)
+    (crosses,) = (line for line in by_rate.lines if line.get_marker() == "x")
+    assert list(crosses.get_xdata()) == [0.1, 1.0]
+    assert by_rate.get_title() == "Fastest at 0.01: train at the lowest point, or left of it"
+    assert (by_step.get_xlabel(), by_rate.get_xlabel()) == ("step", "learning rate")
+    assert by_step.get_ylabel() == "loss in nats"
+    assert by_step.get_ylim() == pytest.approx((0, 3.9)), "a rate that is too high should not press the others flat"
+
+
+def test_names_of_lines_that_end_together_stay_apart_and_inside() -> None:
+    ends = {0.001: 2.9, 0.003: 2.9, 0.01: 2.9, 0.03: 99.0, 0.1: 99.0, 0.3: 99.0}
+    figure = plots.sweep_picture({rate: [3.0, end] for rate, end in ends.items()})
+    by_step = figure.axes[0]
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in by_step.texts]  # without its line to the end of a line
+    for number, box in enumerate(boxes):
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_a_sweep_in_which_nothing_falls_says_so_and_an_empty_one_can_be_drawn() -> None:
+    assert plots.sweep_picture({0.1: [3.0, 4.0]}).axes[1].get_title() == "The loss falls at no rate"
+    assert not plots.sweep_picture({}).axes[0].lines
+    assert plots.sweep_picture({0.1: [-3.0, -4.0]}).axes[0].get_ylim()[0] < -4

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -151,6 +152,7 @@ def imported(path: Path) -> Any:
     if specification is None or specification.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(specification)
+    sys.modules.setdefault(module.__name__, module)  # dataclasses look for their module there
     specification.loader.exec_module(module)
     return module
 

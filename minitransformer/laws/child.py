@@ -24,6 +24,10 @@ MEMORY = 4 * 2**30
 """Bytes that the code may ask for beyond what the process has already."""
 
 
+AGAIN = 0.5
+"""Seconds after which the end of a time limit is told again."""
+
+
 class OutOfTimeError(BaseException):
     """The limit of one law is over; not an Exception, so that nothing on the way takes it for an error of its own."""
 
@@ -104,7 +108,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise OutOfTimeError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Raised in the middle of a destructor it is lost, so it is raised again until it is heard.
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:
