@@ -19,6 +19,7 @@ from minitransformer.doctor import SENTENCES, Diagnosis, examine_file, examine_k
 from minitransformer.errors import InputError
 from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
 from minitransformer.laws import explaining, zoo
+from minitransformer.laws.zoo import game
 from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
 from minitransformer.prediction import classify, fill_masks, open_model
 from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
@@ -165,13 +166,14 @@ def check(
     claim: str | None = None,
     name: str | None = None,
     adapter: tuple[str, ...] = (),
+    rename: tuple[str, ...] = (),
     output: Literal["text", "json", "html"] = "text",
     max_examples: int = 100,
     seconds: float = 20.0,
 ) -> None:
     """Hold your own code against the laws: what it breaks, on the smallest example, and a question that helps.
 
-    Each function of the file that bears the name of a claim (attention, layer_norm, cross_entropy ...) is judged in a
+    Each function or class of the file that bears the name of a claim (attention, MultiHeadAttention ...) is judged in a
     process of its own, with limits on time and memory; this is no sandbox. Ends with 1 if a law is broken.
 
     Args:
@@ -180,11 +182,12 @@ def check(
         name: The one function to judge.
         adapter: What makes another convention ours, innermost first: mask-hides, mask-is-added, first-result,
             second-result, heads-inside, classes-second.
+        rename: What the parameters of your class are called, each as ours=yours, such as query=w_q.
         output: Text to read, JSON for graders, HTML to show.
         max_examples: Cases to try for each law.
         seconds: The most that each law may take.
     """
-    reports = laws.check_file(file, claim, name, adapter, max_examples, seconds)
+    reports = laws.check_file(file, claim, name, adapter, max_examples, seconds, rename)
     if output == "json":
         print(json.dumps([report.entries() for report in reports], ensure_ascii=False, indent=2))
     else:
@@ -278,12 +281,12 @@ def zoo_command(
     if action == "list":
         print(zoo.listing())
     elif action == "debug":
-        zoo.debug(mutant, seed, output_dir)
+        game.debug(mutant, seed, output_dir)
         print(f"Begin with {output_dir / 'question.md'}")
     elif action == "answer" and seed is not None:
         if mutant:
             raise InputError(f"zoo answer takes {mutant!r} or --seed {seed}, not both; a seed draws its own mutant")
-        print(zoo.answer(zoo.chosen("", seed).name))
+        print(zoo.answer(game.chosen("", seed).name))
     elif not mutant:
         raise InputError(f"zoo {action} needs the number of a mutant; `minitransformer zoo list` shows them")
     else:

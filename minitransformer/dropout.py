@@ -24,7 +24,7 @@ def dropout(x: Float[Tensor, "..."], rate: float) -> Float[Tensor, "..."]:
     """
     if rate == 0:
         return x
-    keep = torch.rand_like(x) >= rate
+    keep = torch.rand(x.shape, device=x.device) >= rate  # not in x's type: bfloat16 is too coarse for a draw
     return torch.where(keep, x / (1 - rate), 0.0)
 
 

@@ -87,7 +87,8 @@ class Trainer:
     """Train, evaluate and predict with a model that returns a loss.
 
     A model with `training_losses(**batch)` gives its loss in parts (sum and count of each), which are logged one by
-    one; of any other the `loss` of its output is used. Biases and the parameters of norms do not decay.
+    one, and says in `training_counts(**batch)` how many each will be over; of any other the `loss` of its output is
+    used. Biases and the parameters of norms do not decay.
 
     Raises: InputError for data that cannot be trained on, a NaN loss, and a checkpoint of another model.
 
@@ -132,21 +133,22 @@ class Trainer:
         dataset = require_examples(self.train_dataset)
         begin_epoch(dataset, 0)
         n_examples = len(dataset)
-        batches_per_epoch = math.ceil(n_examples / self.args.per_device_train_batch_size)
+        updates_per_epoch = math.ceil(n_examples / self.args.examples_per_update)
         self.state = self.resume(resume_from_checkpoint)
         self.state.max_steps = self.args.max_steps
         if self.args.max_steps < 1:
-            self.state.max_steps = math.ceil(self.args.num_train_epochs * batches_per_epoch)
+            self.state.max_steps = math.ceil(self.args.num_train_epochs * updates_per_epoch)
         self.model.train()
         window = LogWindow(self.state.unlogged)
         with self.progress_bar() as bar, deferred_interrupt() as interrupted:
-            for indices in self.remaining_batches(dataset, n_examples):
+            for indices in self.remaining_updates(dataset, n_examples):
                 self.checkpoint_of_this_step = None
+                torch.manual_seed(step_seed(self.args.seed, self.state.global_step))
                 parts, norm, n_tokens = self.update([dataset[int(index)] for index in indices])
                 self.state.global_step += 1
-                self.state.epoch = self.state.global_step / batches_per_epoch
+                self.state.epoch = self.state.global_step / updates_per_epoch
                 window.add(parts, norm, n_tokens)
-                self.after_update(window, bar, ends_epoch=self.state.global_step % batches_per_epoch == 0)
+                self.after_update(window, bar, ends_epoch=self.state.global_step % updates_per_epoch == 0)
                 if interrupted.is_set():
                     raise TrainingInterruptedError(self.checkpoint_of_this_step or self.save_checkpoint())
         return self.state
@@ -162,48 +164,65 @@ class Trainer:
             return TrainerState()
         return TrainerState(**load_checkpoint(folder, self.model, self.optimizer))
 
-    def remaining_batches(self, dataset: MapDataset, n_examples: int) -> Iterator[np.ndarray]:
-        """The numbers of the examples of each batch still to come; earlier ones are not read again.
+    def remaining_updates(self, dataset: MapDataset, n_examples: int) -> Iterator[np.ndarray]:
+        """The numbers of the examples of each update still to come; earlier ones are not read again.
 
         Every epoch is as long as the first, so that a step's number tells its epoch. A dataset that has become longer
-        is read in part, one that has become shorter begins again.
+        is read in part, one that has become shorter begins again. The last update of an epoch may have fewer examples.
         """
-        size = self.args.per_device_train_batch_size
-        batches_per_epoch = math.ceil(n_examples / size)
+        size = self.args.examples_per_update
+        updates_per_epoch = math.ceil(n_examples / size)
         while self.state.global_step < self.state.max_steps:
-            epoch, first = divmod(self.state.global_step, batches_per_epoch)
+            epoch, first = divmod(self.state.global_step, updates_per_epoch)
             begin_epoch(dataset, epoch)
             shuffled = np.random.default_rng([self.args.seed, epoch]).permutation(len(dataset))
             order = np.resize(shuffled, n_examples)
-            last = min(batches_per_epoch, first + self.state.max_steps - self.state.global_step)
-            for batch in range(first, last):
-                yield order[batch * size : (batch + 1) * size]
+            last = min(updates_per_epoch, first + self.state.max_steps - self.state.global_step)
+            for update in range(first, last):
+                yield order[update * size : (update + 1) * size]
 
     def update(self, examples: list[Any]) -> tuple[dict[str, LossPart], float, int]:
         """One step of the optimizer: the parts of the loss, the norm of the gradient, and the tokens read."""
-        torch.manual_seed(step_seed(self.args.seed, self.state.global_step))
-        batch = self.to_device(self.data_collator(examples))
-        with self.precision():
-            parts = loss_parts(self.model, batch)
-            loss = torch.stack([part.mean for part in parts.values()]).sum()
-        if not loss.requires_grad:
-            raise InputError("the loss depends on no parameter that learns; is every one of them frozen?")
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = self.clip_gradients()
-        if not math.isfinite(norm) or not math.isfinite(loss.item()):
+        batches = self.micro_batches(examples)
+        parts = self.accumulate_gradients(batches)
+        loss, norm = sum(part.mean.item() for part in parts.values()), self.clip_gradients()
+        if not math.isfinite(norm) or not math.isfinite(loss):
             raise InputError(
-                f"the loss is {loss.item()} with a gradient norm of {norm} at step {self.state.global_step + 1}; "
+                f"the loss is {loss} with a gradient norm of {norm} at step {self.state.global_step + 1}; "
                 f"the model was not changed by it. Lower learning_rate={self.args.learning_rate} or look at the data"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = self.args.rate_at(self.state.global_step, self.state.max_steps)
         self.optimizer.step()
-        return (
-            {name: LossPart(part.total.detach(), part.count) for name, part in parts.items()},
-            norm,
-            count_tokens(batch),
-        )
+        return parts, norm, sum(map(count_tokens, batches))
+
+    def micro_batches(self, examples: list[Any]) -> list[Batch]:
+        """The examples of an update, as many at once as fit the memory."""
+        size = self.args.per_device_train_batch_size
+        return [self.data_collator(examples[first : first + size]) for first in range(0, len(examples), size)]
+
+    def accumulate_gradients(self, batches: list[Batch]) -> dict[str, LossPart]:
+        """Add up the gradients of micro-batches to that of one large batch, and give the parts of its loss.
+
+        A mean of the micro-batches' means would weigh a label the more, the fewer there are beside it. So each sum is
+        divided by the count of the whole update. The counts follow from the labels, before anything is computed: one
+        pass forward and one back for each micro-batch are enough, however many parts the loss has.
+        """
+        counts = [part_counts(self.model, batch) for batch in batches]
+        count_of_all = {name: sum(count[name] for count in counts) for name in counts[0]}
+        require_labels(count_of_all)
+        self.optimizer.zero_grad()
+        sums: dict[str, LossPart] = {}
+        for batch, count in zip(batches, counts, strict=True):
+            if any(count.values()):
+                with self.precision():
+                    parts = loss_parts(self.model, self.to_device(batch))
+                    loss = torch.stack([part.total / count_of_all[name] for name, part in parts.items()]).sum()
+                if not loss.requires_grad:
+                    raise InputError("the loss depends on no parameter that learns; is every one of them frozen?")
+                loss.backward()  # type: ignore[no-untyped-call]
+                sums = add_parts(sums, parts)
+        return sums
 
     def clip_gradients(self) -> float:
         """Shorten the gradients to `max_grad_norm`, and give the norm from before."""
@@ -276,8 +295,7 @@ class Trainer:
         truths: list[Tensor] = []
         wants_scores = not wants_loss or self.compute_metrics is not None
         with evaluating(self.model), torch.random.fork_rng(), torch.no_grad(), self.precision():
-            for number, batch in enumerate(self.evaluation_batches(dataset)):
-                torch.manual_seed(step_seed(self.args.seed, number))
+            for batch in self.evaluation_batches(dataset):
                 if wants_loss:
                     sums = add_parts(sums, loss_parts(self.model, batch))
                 if wants_scores:
@@ -292,9 +310,10 @@ class Trainer:
         return figures, joined
 
     def evaluation_batches(self, dataset: MapDataset) -> Iterator[Batch]:
-        """All examples in order."""
+        """All examples in order; what is drawn for each batch is the same in every evaluation."""
         size = self.args.per_device_eval_batch_size
         for first in tqdm(range(0, len(dataset), size), desc="evaluating", disable=self.args.disable_tqdm, leave=False):
+            torch.manual_seed(step_seed(self.args.seed, first // size))
             examples = [dataset[index] for index in range(first, min(first + size, len(dataset)))]
             yield self.to_device(self.data_collator(examples))
 
@@ -362,6 +381,32 @@ def loss_parts(model: nn.Module, batch: Batch) -> dict[str, LossPart]:
         raise InputError(f"{type(model).__name__} returned no loss; do the examples hold labels?")
     count = count_labels(batch)
     return {"loss": LossPart(loss * count if count else torch.zeros_like(loss), count)}
+
+
+def part_counts(model: nn.Module, batch: Batch) -> dict[str, int]:
+    """How many labels each part of the loss will be over.
+
+    Raises: InputError for a model that gives its loss in parts and does not say it.
+    """
+    if not hasattr(model, "training_losses"):
+        return {"loss": count_labels(batch)}
+    if not hasattr(model, "training_counts"):
+        raise InputError(f"{type(model).__name__} has training_losses, and needs training_counts(**batch) beside it")
+    return model.training_counts(**batch)  # type: ignore[operator, no-any-return]
+
+
+def require_labels(counts: Mapping[str, int]) -> None:
+    """Refuse an update for which a part of the loss is a mean over nothing.
+
+    >>> require_labels({"masked_lm_loss": 0})
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: no label counts for masked_lm_loss, which is a mean over nothing; \
+give at least one label
+    """
+    for name, count in counts.items():
+        if not count:
+            raise InputError(f"no label counts for {name}, which is a mean over nothing; give at least one label")
 
 
 def count_labels(batch: Batch) -> int:

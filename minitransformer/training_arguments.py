@@ -8,6 +8,7 @@ from minitransformer.optimizer import cosine_warmup, inverse_square_root_warmup,
 
 SCHEDULES = ("linear", "cosine", "inverse_sqrt")
 STRATEGIES = ("no", "steps", "epoch")
+SIZES_OF_BATCHES = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 EVERY_SO_MANY_STEPS = ("logging_steps", "eval_steps", "save_steps")
 
 
@@ -15,8 +16,9 @@ EVERY_SO_MANY_STEPS = ("logging_steps", "eval_steps", "save_steps")
 class TrainingArguments:
     """How long, how fast and how carefully to train.
 
-    Steps and rates are per update of the parameters. `max_steps`, where positive, overrides `num_train_epochs`.
-    `learning_rate` is the peak of the schedule. `bf16` computes in bfloat16 and keeps float32 parameters.
+    Steps and rates are per update of the parameters. `max_steps`, where positive, overrides `num_train_epochs`. An
+    update learns from `gradient_accumulation_steps` batches, one after another in memory. `learning_rate` is the peak
+    of the schedule. `bf16` computes in bfloat16 and keeps float32 parameters.
 
     Raises: InputError naming the argument that cannot be.
 
@@ -31,6 +33,7 @@ class TrainingArguments:
     max_steps: int = -1
     per_device_train_batch_size: int = 8
     per_device_eval_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
     learning_rate: float = 5e-5
     lr_scheduler_type: str = "linear"
     warmup_steps: int = 0
@@ -55,7 +58,7 @@ class TrainingArguments:
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", *EVERY_SO_MANY_STEPS):
+        for name in (*SIZES_OF_BATCHES, *EVERY_SO_MANY_STEPS):
             require_positive(name, getattr(self, name))
         if self.max_steps < 1 and not 0 < self.num_train_epochs < math.inf:
             raise InputError(f"num_train_epochs={self.num_train_epochs} must be positive, or give max_steps")
@@ -66,6 +69,15 @@ class TrainingArguments:
         for name in ("eval_strategy", "save_strategy"):
             if getattr(self, name) not in STRATEGIES:
                 raise InputError(f"{name}={getattr(self, name)!r} is not one of {STRATEGIES}")
+
+    @property
+    def examples_per_update(self) -> int:
+        """How many examples an update learns from.
+
+        >>> TrainingArguments("runs/first", gradient_accumulation_steps=2).examples_per_update
+        16
+        """
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
     def rate_at(self, step: int, total_steps: int) -> float:
         """The learning rate of the update that follows `step` earlier ones.

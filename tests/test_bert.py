@@ -356,6 +356,7 @@ def test_the_training_losses_sum_to_the_loss_of_forward(name: str, kernels_in_us
     parts = model.training_losses(**labels, **inputs)
     assert_close(sum(part.mean for part in parts.values()), model(**inputs, **labels).loss, c=STACK)
     assert parts["masked_lm_loss"].count == (labels["labels"] != -100).sum() < labels["labels"].numel()
+    assert {name: part.count for name, part in parts.items()} == model.training_counts(**labels, **inputs)
 
 
 @pytest.mark.parametrize("name", WITH_MASKED_WORDS)

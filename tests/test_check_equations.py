@@ -502,7 +502,7 @@ def test_marked_tests_that_lose_their_marks_are_noticed(copy_of_ours: Path, caps
 
 
 def test_a_mutant_that_leaves_the_zoo_is_noticed(copy_of_ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = "minitransformer/laws/zoo/attention.py"
+    file = "minitransformer/laws/zoo/softmax.py"
     replace(copy_of_ours, file, '@mutant("softmax", ', '@mutant("log-softmax", ')
     replace(copy_of_ours, file, '@mutant(\n    "softmax",', '@mutant(\n    "log-softmax",')
     assert run(copy_of_ours) == 1

@@ -127,7 +127,7 @@ def test_what_a_function_does_not_offer_is_not_judged() -> None:
 
 def test_a_numpy_function_is_not_asked_for_a_gradient() -> None:
     report = check(numpy_layer_norm, "layer-norm", **FEW)
-    assert {finding.message for finding in report.not_judged} <= {"an array has no gradient"}
+    assert {finding.message for finding in report.not_judged} == {"an array has no gradient", "NumPy has no bfloat16"}
 
 
 # Accidents stay in the child.
@@ -162,7 +162,7 @@ def test_an_endless_loop_is_neither_held_nor_broken() -> None:
 def test_too_much_memory_is_a_finding() -> None:
     report = check(too_large, "softmax", **FEW)
     assert not report.passed
-    assert all("it raised RuntimeError" in failure.message for failure in report.failures)
+    assert all("raised RuntimeError" in failure.message for failure in report.failures)
 
 
 def test_a_crash_leaves_us_alone() -> None:

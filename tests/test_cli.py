@@ -14,8 +14,7 @@ import tiny_runs
 from minitransformer import cli, corpora
 from minitransformer.checkpoint import checkpoints
 from minitransformer.finetuning import finetune
-from minitransformer.laws import zoo
-from minitransformer.laws.zoo import ZOO
+from minitransformer.laws.zoo import ZOO, game
 from minitransformer.trainer import Trainer, TrainingInterruptedError
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -359,6 +358,35 @@ def test_code_that_keeps_the_laws_ends_with_0_and_broken_code_with_1(run: Run, t
     assert run("check", str(wrong), "--max-examples", "20", "--output", "html")[1].startswith("<p><b>relu")
 
 
+NETWORK = """
+from torch import nn
+
+class FeedForward(nn.Module):
+    def __init__(self, d_model, d_ff):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
+
+    def forward(self, x):
+        return self.fc2(self.fc1(x).relu())
+"""
+
+
+def test_a_class_is_judged_under_its_own_names_of_parameters(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(NETWORK, encoding="utf-8")
+    asked = ("check", str(path), "--max-examples", "20")
+    code, printed, complaint = run(*asked, "--rename", "inner=fc1", "outer=fc2")
+    assert (code, complaint) == (0, "")
+    assert "FeedForward, judged as feed-forward" in printed
+    assert "0 broken" in printed
+    code, printed, _ = run(*asked)
+    assert code == 1
+    assert "it lacks: inner.bias, inner.weight, outer.bias, outer.weight; it has beside them: fc1.bias" in printed
+    code, _, complaint = run(*asked, "--rename", "fc1")
+    assert code == 2
+    assert "rename='fc1' must be our name, =, and yours, such as query=w_q" in complaint
+
+
 def test_a_file_that_cannot_be_checked_ends_with_2_and_one_line(run: Run, tmp_path: Path) -> None:
     code, printed, complaint = run("check", str(tmp_path / "none.py"))
     assert (code, printed) == (2, "")
@@ -401,8 +429,8 @@ def test_a_mutant_is_shown_without_its_mistake_and_answered_with_it(run: Run) ->
 def test_a_game_is_written_and_its_answer_told_by_the_seed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = zoo.chosen("", 7).name
-    monkeypatch.setattr(zoo, "debug", partial(zoo.debug, steps=1))
+    drawn = game.chosen("", 7).name
+    monkeypatch.setattr(game, "debug", partial(game.debug, steps=1))
     code, printed, _ = run("zoo", "debug", "--seed", "7", "--output-dir", str(tmp_path / "game"))
     assert (code, printed) == (0, f"Begin with {tmp_path / 'game' / 'question.md'}\n")
     assert drawn not in (tmp_path / "game" / "model.py").read_text(encoding="utf-8")

@@ -15,10 +15,17 @@ import torch
 from minitransformer.errors import InputError
 from minitransformer.laws.checking import check_file
 from minitransformer.laws.claims import CLAIMS
-from minitransformer.laws.zoo import chosen, debug, small_model
-from minitransformer.laws.zoo.debugging import MODEL, PICTURE, QUESTION, TABLE, module_of
+from minitransformer.laws.zoo.game import chosen, debug, small_model
+from minitransformer.laws.zoo.game.debugging import MODEL, PICTURE, QUESTION, TABLE, module_of
+from minitransformer.laws.zoo.game.model_file import (
+    debuggable,
+    debuggable_claims,
+    equations,
+    model_file,
+    mutated,
+    name_of,
+)
 from minitransformer.laws.zoo.matrix import mutants_of, ordinary_arguments
-from minitransformer.laws.zoo.model_file import debuggable, debuggable_claims, equations, model_file, mutated, name_of
 from minitransformer.laws.zoo.mutant import Mutant
 from minitransformer.laws.zoo.showing import find_mutant
 
@@ -209,7 +216,7 @@ def test_nothing_is_left_of_a_folder_that_was_interrupted(tmp_path: Path, monkey
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minitransformer.laws.zoo.debugging.table", interrupt)
+    monkeypatch.setattr("minitransformer.laws.zoo.game.debugging.table", interrupt)
     with pytest.raises(KeyboardInterrupt):
         debug("", 1, tmp_path / "game", steps=1)
     assert list(tmp_path.iterdir()) == []

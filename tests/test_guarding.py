@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from minitransformer.laws.guarding import Guarded
+from minitransformer.feed_forward import relu
+from minitransformer.laws import check
+from minitransformer.laws.guarding import Guarded, NotOfferedError
 from minitransformer.optimizer import clip_global_norm, global_norm, linear_warmup
 from minitransformer.word_vectors import word_vectors
 
@@ -100,3 +102,56 @@ def test_a_function_that_may_draw_may_answer_in_other_words() -> None:
     assert Guarded(drawn, word_vectors, may_draw=True)(association, 2).shape == (3, 2)
     with pytest.raises(AssertionError, match="two answers"):
         Guarded(drawn, word_vectors)(association, 2)
+
+
+def share_of_the_largest(x: Tensor) -> Tensor:
+    """A function in PyTorch that takes a detour through NumPy."""
+    return torch.from_numpy(x.numpy() / x.numpy().max())
+
+
+def tanh(x: np.ndarray) -> np.ndarray:
+    """A function in NumPy, as its code tells."""
+    return np.tanh(x)
+
+
+NUMPY_ALONE: dict[str, Function] = {
+    "by its code": tanh,
+    "by what it can take": lambda x: 1 / (1 + x.astype(float)),
+    "by what it returns": lambda x: x.clip(0) if isinstance(x, np.ndarray) else x.no_such_method(),
+}
+
+
+@pytest.mark.parametrize("way", NUMPY_ALONE)
+def test_numpy_is_not_judged_in_a_type_that_it_lacks(way: str) -> None:
+    for _ in range(2):
+        with pytest.raises(NotOfferedError, match="NumPy has no bfloat16"):
+            Guarded(NUMPY_ALONE[way], relu)(torch.ones(3).bfloat16())
+    assert Guarded(NUMPY_ALONE[way], relu)(torch.ones(3)).dtype == torch.float32
+
+
+def test_a_function_in_pytorch_that_raises_in_bfloat16_is_found() -> None:
+    assert Guarded(share_of_the_largest, relu)(torch.ones(3)).tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(AssertionError, match="the function, given bfloat16, raised TypeError: Got unsupported"):
+        Guarded(share_of_the_largest, relu)(torch.ones(3).bfloat16())
+
+
+def refuses_halves(x: Tensor) -> Tensor:
+    """A function in PyTorch alone."""
+    if x.dtype == torch.bfloat16:
+        raise ValueError("no halves here")
+    return x.clamp(min=0)
+
+
+def test_what_a_function_says_about_bfloat16_is_told() -> None:
+    with pytest.raises(AssertionError, match="the function, given bfloat16, raised ValueError: no halves here"):
+        Guarded(refuses_halves, relu)(torch.ones(3).bfloat16())
+
+
+def test_laws_in_bfloat16_speak_about_pytorch_alone() -> None:
+    report = check(lambda x: np.maximum(x, 0), "relu", max_examples=20)
+    reasons = {finding.law: finding.message for finding in report.not_judged}
+    assert reasons["in_bfloat16_relu_agrees_with_the_reference"] == "NumPy has no bfloat16"
+    assert report.passed
+    broken = {failure.law: failure.message for failure in check(refuses_halves, "relu", max_examples=20).failures}
+    assert set(broken) == {name for name in reasons if "in_bfloat16" in name}
+    assert all("given bfloat16, raised ValueError" in message for message in broken.values())

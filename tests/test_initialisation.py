@@ -2,12 +2,10 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from minitransformer import reference
 from minitransformer.blocks import Encoder
@@ -25,26 +23,19 @@ from minitransformer.initialisation import (
     start_from_word_vectors,
     start_with_a_purpose,
 )
-from minitransformer.laws.cases import seeds, whole_numbers
 from minitransformer.laws.tolerances import ROUNDING, SUM, assert_close, assert_same
+from minitransformer.laws.training_functions import neighbour_score
 
 
 @pytest.mark.equation("neighbour-score", "sinusoids")
 @given(length=st.integers(1, 13), offset=st.integers(-5, 5), half_width=st.integers(1, 8), c=st.floats(0.1, 4.0))
-def test_a_turned_query_fits_the_key_at_its_offset(length: int, offset: int, half_width: int, c: float) -> None:
-    """Turning a query's sinusoids by an offset gives the score of the reference, greatest where j − i = offset.
-
-    Kills: the turn in the other direction; sine and cosine swapped; the scale of d_model.
-    """
-    d_k = 2 * half_width
-    frequency = 10_000.0 ** (-np.arange(half_width) / half_width)
-    waves = c * torch.from_numpy(reference.positions.sinusoids(length, d_k))
-    query = waves @ rotation(torch.from_numpy(offset * frequency)).T
-    expected = reference.initialisation.neighbour_score(length, offset, frequency, c, d_k)
-    assert_close(query @ waves.T / d_k**0.5, expected, SUM, c**2 * d_k, what="the score of two positions")
-    for i in range(length):
-        if 0 <= i + offset < length:
-            assert expected[i, i + offset] == expected.max(), "the greatest score should stand at the offset"
+def test_the_sinusoids_of_the_table_have_these_scores(length: int, offset: int, half_width: int, c: float) -> None:
+    """Sinusoids turned by an offset have the score of their frequencies."""
+    frequency = 10_000.0 ** (-torch.arange(half_width, dtype=torch.float64) / half_width)
+    waves = c * torch.from_numpy(reference.positions.sinusoids(length, 2 * half_width))
+    score = waves @ rotation(offset * frequency).T @ waves.T / math.sqrt(2 * half_width)
+    expected = neighbour_score(length, offset, frequency, c, d_k=2 * half_width)
+    assert_close(score, expected, SUM, 2 * c**2 * half_width, what="the score of two positions")
 
 
 @pytest.mark.equation("neighbour-score", "attention-weights")
@@ -122,29 +113,13 @@ def purposeful(n_heads: int = 8, d_model: int = 64) -> tuple[Embeddings, Encoder
     return embeddings, encoder
 
 
-@pytest.mark.equation("segment-score")
-@given(seed=seeds, sharpness=st.floats(0.5, 8.0))
-def test_the_heads_of_a_pair_score_by_segment_alone(seed: int, sharpness: float) -> None:
-    """With nothing else in the matrices, the scores of both heads are the reference's, and `sharpness` apart.
-
-    Kills: one sign for both heads; the scale of d_model; the segment in another column than the heads read.
-    """
+@given(sharpness=st.floats(0.5, 8.0))
+def test_the_own_segment_outscores_the_other_by_the_sharpness(sharpness: float) -> None:
+    """Kills: the energy of the segments' column left out; the width for its root."""
     embeddings, encoder = purposeful()
     attention = encoder.blocks[0].attention
-    for parameter in attention.parameters():
-        nn.init.zeros_(parameter)
-    pairs = pairs_of_heads(attention, 32)
-    compare_segments(attention, embeddings, pairs, first_column=32, sharpness=sharpness)
-    segments = whole_numbers(seed, "segments", 0, 2, LENGTH)
-    of_segment = torch.zeros(1, LENGTH, 64)
-    of_segment[0, :, -1] = 1.0 - 2.0 * segments
-    query, key = (attention.split_heads(projection(of_segment)) for projection in (attention.query, attention.key))
-    score_HLM = (query @ key.mT / math.sqrt(8))[0]
-    c = float(attention.key.weight.detach().max())
-    for heads, sign in zip(zip(*pairs, strict=True), (1, -1), strict=True):
-        for head in heads:
-            expected = reference.initialisation.segment_score(segments.numpy(), sign, c, d_k=8)
-            assert_close(score_HLM[head], expected, SUM, what=f"the scores of head {head}")
+    compare_segments(attention, embeddings, pairs_of_heads(attention, 32), first_column=32, sharpness=sharpness)
+    c = float(attention.key.weight[32:, -1].detach().max())
     gap = 2 * c**2 / math.sqrt(8) * segment_energy(embeddings)
     assert_close(torch.tensor(gap), sharpness, SUM, what="how far the own segment outscores the other")
 

@@ -1,4 +1,4 @@
-"""Losses: second opinions, and what is refused. Their laws are in `minitransformer.laws.losses`."""
+"""Losses: second opinions, and what is refused. Their laws are in `minitransformer.laws.cross_entropy` and `losses`."""
 
 import numpy as np
 import pytest

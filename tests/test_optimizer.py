@@ -1,23 +1,19 @@
-"""The optimizer: laws of AdamW, and what the laws of schedules and clipping don't say."""
+"""The optimizer: what the laws of AdamW, of schedules and of clipping don't say."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
-from minitransformer import reference
 from minitransformer.errors import InputError
-from minitransformer.laws.cases import distinct_sizes, dtypes, numbers, seeds
-from minitransformer.laws.optimizer import GradientsCase, gradients_cases
-from minitransformer.laws.tolerances import LAYER, ROUNDING, SUM, as_array, assert_close, assert_same
+from minitransformer.laws.cases import numbers
+from minitransformer.laws.optimizer import GradientsCase, StepsCase, gradients_cases, steps_cases
+from minitransformer.laws.tolerances import ROUNDING, SUM, assert_close, assert_same
+from minitransformer.laws.training_functions import adamw
 from minitransformer.optimizer import (
     AdamW,
     clip_global_norm,
@@ -30,163 +26,14 @@ from minitransformer.optimizer import (
 with_both_kernels = pytest.mark.usefixtures("kernels_in_use")
 
 
-@dataclass(frozen=True)
-class TrainingCase:
-    """Two parameters, their gradients at each step, and the settings of the optimizer."""
-
-    width: int
-    height: int
-    n_steps: int
-    lr: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    dtype: torch.dtype
-    seed: int
-
-    @cached_property
-    def start(self) -> list[Tensor]:
-        """The parameters before the first step."""
-        shapes = ((self.height, self.width), (self.width,))
-        return [numbers(self.seed, f"start {len(shape)}", *shape, dtype=self.dtype) for shape in shapes]
-
-    def gradients(self, step: int) -> list[Tensor]:
-        """The gradients at one step."""
-        return [
-            numbers(self.seed, f"gradient {step} {index}", *parameter.shape, dtype=self.dtype)
-            for index, parameter in enumerate(self.start)
-        ]
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """The settings under their public names."""
-        return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
-
-
-@st.composite
-def training_cases(draw: st.DrawFn, **fixed: object) -> TrainingCase:
-    """Training runs of a few steps."""
-    width, height, n_steps = draw(distinct_sizes(3, may_be_one=(0, 1, 2)))
-    drawn = {
-        "lr": draw(st.sampled_from([1e-3, 0.1])),
-        "betas": draw(st.sampled_from([(0.9, 0.999), (0.0, 0.5), (0.5, 0.0)])),
-        "eps": draw(st.sampled_from([1e-8, 1e-2])),
-        "weight_decay": draw(st.sampled_from([0.0, 0.01, 0.5])),
-    }
-    return TrainingCase(
-        width=width, height=height, n_steps=n_steps, dtype=draw(dtypes), seed=draw(seeds), **(drawn | fixed)
-    )
-
-
-Optimizer = Callable[..., torch.optim.Optimizer]
-Gradients = Callable[[int], Sequence[Tensor]]
-
-
-def train(optimizer_class: Optimizer, case: TrainingCase, gradients: Gradients, **settings: object) -> list[Tensor]:
-    """The parameters after all steps."""
-    parameters = [torch.nn.Parameter(start.clone()) for start in case.start]
-    optimizer = optimizer_class(parameters, **(case.settings | settings))
-    for step in range(1, case.n_steps + 1):
-        for parameter, gradient in zip(parameters, gradients(step), strict=True):
-            parameter.grad = gradient.clone()
-        optimizer.step()
-    return [parameter.detach() for parameter in parameters]
-
-
-def constant_gradients_move_by_the_rate(optimizer_class: Optimizer, case: TrainingCase) -> None:
-    signs = [torch.where(gradient < 0, -1.0, 1.0).to(case.dtype) for gradient in case.gradients(1)]
-    for size in (1e-3, 1e3):
-        after = train(optimizer_class, case, lambda step, size=size: [size * sign for sign in signs])
-        for start, sign, parameter in zip(case.start, signs, after, strict=True):
-            expected = start - case.n_steps * case.lr * sign
-            assert_close(parameter, expected, LAYER, 1 + float(start.abs().max()) + case.n_steps, what="a parameter")
-
-
 @with_both_kernels
 @pytest.mark.equation("adamw")
-@given(case=training_cases(eps=0.0, weight_decay=0.0))
-def test_constant_gradients_move_by_the_rate(case: TrainingCase) -> None:
-    """A constant gradient of any size moves each entry by exactly the rate at every step, the first one included.
-
-    Kills: no bias correction, of either mean; the correction with t − 1; the gradient itself as the step.
-    """
-    constant_gradients_move_by_the_rate(AdamW, case)
-
-
-def decay_is_decoupled(optimizer_class: Optimizer, case: TrainingCase) -> None:
-    zeros = [torch.zeros_like(start) for start in case.start]
-    after = train(optimizer_class, case, lambda step: zeros)
-    shrunk = (1 - case.lr * case.weight_decay) ** case.n_steps
-    for start, parameter in zip(case.start, after, strict=True):
-        assert_close(parameter, start * shrunk, SUM, 4 * case.n_steps, what="a parameter that only decays")
-
-
-@with_both_kernels
-@pytest.mark.equation("adamw")
-@given(case=training_cases(weight_decay=0.5))
-def test_decay_is_decoupled(case: TrainingCase) -> None:
-    """Without gradients, each step multiplies the parameters by 1 − lr · λ and does nothing else.
-
-    Kills: L2 decay in the gradient, which the second mean divides away; decay without lr.
-    """
-    decay_is_decoupled(AdamW, case)
-
-
-def decay_and_step_add_up(optimizer_class: Optimizer, case: TrainingCase) -> None:
-    once = TrainingCase(**{**case.__dict__, "n_steps": 1})
-    with_decay = train(optimizer_class, once, case.gradients)
-    without = train(optimizer_class, once, case.gradients, weight_decay=0.0)
-    for start, decayed, plain in zip(case.start, with_decay, without, strict=True):
-        expected = plain - case.lr * case.weight_decay * start
-        assert_close(decayed, expected, SUM, 4, what="a step with decay")
-
-
-@with_both_kernels
-@pytest.mark.equation("adamw")
-@given(case=training_cases())
-def test_decay_and_step_add_up(case: TrainingCase) -> None:
-    """A step with decay is the step without it, minus lr · λ times the parameter as it was.
-
-    Kills: L2 decay in the gradient; decay of the parameter after the step.
-    """
-    decay_and_step_add_up(AdamW, case)
-
-
-def the_sizes_of_gradients_do_not_matter(optimizer_class: Optimizer, case: TrainingCase) -> None:
-    expected = train(optimizer_class, case, case.gradients)
-    stretched = train(optimizer_class, case, lambda step: [64 * gradient for gradient in case.gradients(step)])
-    for parameter, other in zip(expected, stretched, strict=True):
-        assert_close(other, parameter, LAYER, 4 * case.n_steps, what="a parameter under stretched gradients")
-
-
-@with_both_kernels
-@pytest.mark.equation("adamw")
-@given(case=training_cases(eps=0.0))
-def test_the_sizes_of_gradients_do_not_matter(case: TrainingCase) -> None:
-    """Multiplying all gradients by a number changes nothing when eps is 0.
-
-    Kills: L2 decay in the gradient; no root of the second mean; plain gradient descent.
-    """
-    the_sizes_of_gradients_do_not_matter(AdamW, case)
-
-
-@with_both_kernels
-@pytest.mark.equation("adamw")
-@given(case=training_cases())
-def test_adamw_agrees_with_the_reference_and_with_torch(case: TrainingCase) -> None:
-    """Some steps of AdamW agree with the reference and with `torch.optim.AdamW`."""
-    ours = train(AdamW, case, case.gradients)
-    theirs = train(torch.optim.AdamW, case, case.gradients)
-    for index, start in enumerate(case.start):
-        parameter = as_array(start)
-        first, second = np.zeros_like(parameter), np.zeros_like(parameter)
-        for step in range(1, case.n_steps + 1):
-            parameter, first, second = reference.optimizer.adamw_update(
-                parameter, as_array(case.gradients(step)[index]), first, second, step, **case.settings
-            )
-        scale = 4 * case.n_steps / (1 - max(case.betas))
-        assert_close(ours[index], parameter, SUM, scale)
-        assert_close(ours[index], theirs[index], SUM, scale)
+@given(case=steps_cases())
+def test_adamw_agrees_with_torch(case: StepsCase) -> None:
+    """Some steps of AdamW agree with `torch.optim.AdamW`."""
+    settings = case.lr, case.betas, case.eps, case.weight_decay
+    theirs = adamw(case.start, case.gradients, *settings, build=torch.optim.AdamW)
+    assert_close(adamw(case.start, case.gradients, *settings), theirs, SUM, case.memory)
 
 
 @with_both_kernels

@@ -231,6 +231,25 @@ def test_a_resumed_run_equals_one_that_never_stopped(
         assert sha256(ends[0]) == sha256(ends[1]), f"{file} differs"
 
 
+class Noisy(Examples):
+    """Examples with noise that is drawn whenever they are read."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        example = super().__getitem__(index)
+        return {**example, "x": example["x"] + torch.randn(example["x"].shape)}
+
+
+def test_a_dataset_that_draws_when_it_is_read_resumes_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    whole = line_trainer(tmp_path / "whole", Noisy(7))
+    whole.train()
+    with pytest.raises(StoppedError):
+        line_trainer(tmp_path, Noisy(7), save_steps=2, callbacks=[StopAt(2)]).train()
+    resumed = line_trainer(tmp_path, Noisy(7))
+    torch.manual_seed(99)
+    resumed.train(resume_from_checkpoint=True)
+    assert_same_run(resumed, whole)
+
+
 def test_resuming_reads_no_earlier_example_again(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         line_trainer(tmp_path, save_steps=3, callbacks=[StopAt(3)]).train()
@@ -373,6 +392,12 @@ def test_evaluation_leaves_parameters_mode_gradients_and_random_state_alone(
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
     assert_same(torch.random.get_rng_state(), random_state, "the random state")
     assert trainer.evaluate() == first, "no dropout, and the same masks each time"
+
+
+def test_evaluations_on_the_way_all_see_the_same_masks(corpus: Corpus, tmp_path: Path) -> None:
+    trainer = pretraining(corpus, tmp_path, learning_rate=0.0, weight_decay=0.0, eval_strategy="steps", eval_steps=3)
+    losses = {entry["eval_loss"] for entry in trainer.train().log_history if "eval_loss" in entry}
+    assert len(losses) == 1, "the model stays as it is, and so should its loss"
 
 
 def test_the_evaluation_loss_is_the_mean_over_the_labels_that_count(tmp_path: Path) -> None:
@@ -560,6 +585,112 @@ def test_bfloat16_computes_coarsely_and_keeps_float32_parameters(tmp_path: Path)
     assert {parameter.dtype for parameter in coarse.model.parameters()} == {torch.float32}
 
 
+# Accumulation.
+
+
+def updates(trainer: Trainer) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """What a run logs, and the gradients of its last update."""
+    logs = without_speed(trainer.train())
+    return logs, {name: parameter.grad for name, parameter in trainer.model.named_parameters()}
+
+
+def assert_same_updates(found: Trainer, wanted: Trainer, amplification: float = 1.0) -> None:
+    """Fail unless two runs log the same, and end with the same gradients, up to rounding."""
+    (found_logs, found_gradients), (wanted_logs, wanted_gradients) = updates(found), updates(wanted)
+    assert [entry.keys() for entry in found_logs] == [entry.keys() for entry in wanted_logs]
+    for ours, theirs in zip(found_logs, wanted_logs, strict=True):
+        for name, value in theirs.items():
+            assert_close(ours[name], np.float64(value), STACK, amplification, what=f"{name} of step {theirs['step']}")
+    for name, gradient in wanted_gradients.items():
+        assert_close(found_gradients[name], gradient, STACK, amplification, what=f"the gradient of {name}")
+
+
+STEEPEST = 1e8
+"""How much the optimizer can magnify a rounding of the gradient: one over its eps."""
+
+
+def unequal(*shape: int) -> Examples:
+    """Examples of which most micro-batches have labels in other numbers, one has none, and the last is not full."""
+    dataset = Examples(13, *shape)
+    dataset.x = dataset.x.double()
+    dataset.labels[whole_numbers(5, "ignored", 0, 3, 13, *shape) == 0] = IGNORED
+    dataset.labels[np.random.default_rng([42, 0]).permutation(13)[2:4]] = IGNORED
+    return dataset
+
+
+@pytest.mark.parametrize("shape", [(), (4,)], ids=["a label for each example", "a label for each token"])
+@pytest.mark.parametrize("max_grad_norm", [1.0, 0.1])
+def test_small_batches_accumulated_are_one_large_batch(
+    tmp_path: Path, shape: tuple[int, ...], max_grad_norm: float
+) -> None:
+    settings = {"max_steps": 6, "max_grad_norm": max_grad_norm}
+    small, large = (
+        line_trainer(tmp_path, unequal(*shape), Line().double(), **settings, **sizes)
+        for sizes in (
+            {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+            {"per_device_train_batch_size": 8},
+        )
+    )
+    assert_same_updates(small, large, STEEPEST)
+
+
+def test_small_batches_of_pretraining_accumulated_are_one_large_batch(corpus: Corpus, tmp_path: Path) -> None:
+    dataset = PairsOnce(corpus)
+    dataset.batch["labels"][::3] = IGNORED
+    runs, settings = [], {"max_steps": 3, "learning_rate": 1e-2, "max_grad_norm": 0.5, "logging_steps": 1}
+    for size, accumulation in ((2, 4), (8, 1)):
+        sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation}
+        arguments = TrainingArguments(str(tmp_path), disable_tqdm=True, **settings, **sizes)
+        model = small_bert(corpus, dropout=0.0).double()
+        runs.append(Trainer(model, arguments, train_dataset=dataset))
+    assert_same_updates(*runs, STEEPEST)
+
+
+def test_small_batches_of_a_classifier_accumulated_are_one_large_batch(tmp_path: Path) -> None:
+    runs = []
+    for size, accumulation in ((2, 4), (8, 1)):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        without = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        model = BertForSequenceClassification(BertConfig(vocab_size=9, max_position_embeddings=5, **sizes, **without))
+        dataset = [{"input_ids": row, "labels": (row[1] > 6).long()} for row in whole_numbers(3, "ids", 5, 9, 13, 5)]
+        settings = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation, "max_steps": 3}
+        runs.append(line_trainer(tmp_path, dataset, model.double(), **settings))
+    assert_same_updates(*runs, STEEPEST)
+
+
+def test_an_update_that_accumulates_collates_small_batches_and_an_epoch_ends_with_what_is_left(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    trainer = line_trainer(
+        tmp_path, Examples(13), per_device_train_batch_size=2, gradient_accumulation_steps=3, num_train_epochs=2.0
+    )
+    collate = trainer.data_collator
+    trainer.data_collator = lambda examples: sizes.append(len(examples)) or collate(examples)
+    state = trainer.train()
+    assert sizes == 2 * [2, 2, 2, 2, 2, 2, 1]
+    assert (state.global_step, state.max_steps, state.epoch) == (6, 6, 2.0)
+
+
+def test_a_run_that_accumulates_resumes_as_if_it_had_never_stopped(corpus: Corpus, tmp_path: Path) -> None:
+    settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 8}
+    whole = pretraining(corpus, tmp_path / "whole", **settings)
+    whole.train()
+    with pytest.raises(StoppedError):
+        pretraining(corpus, tmp_path, **settings, save_steps=3, callbacks=[StopAt(3)]).train()
+    resumed = pretraining(corpus, tmp_path, model_seed=8, **settings)
+    resumed.train(resume_from_checkpoint=True)
+    assert_same_run(resumed, whole)
+
+
+def test_a_model_in_parts_has_to_say_how_many_each_is_over(tmp_path: Path) -> None:
+    class Uncounted(Line):
+        def training_losses(self, x: Tensor, labels: Tensor) -> dict[str, LossPart]:
+            return {"one": LossPart(self.dense(x).sum(), len(labels))}
+
+    with pytest.raises(InputError, match="Uncounted has training_losses, and needs training_counts"):
+        line_trainer(tmp_path, model=Uncounted()).train()
+
+
 # What is refused.
 
 
@@ -729,8 +860,11 @@ def test_callbacks_are_told_of_logs_evaluations_and_checkpoints(tmp_path: Path) 
 def test_logged_losses_are_means_over_all_that_counted_since_the_last_log(tmp_path: Path) -> None:
     class Counted(Line):
         def training_losses(self, x: Tensor, labels: Tensor) -> dict[str, LossPart]:
-            counts = int(labels.sum()) + 1
+            counts = self.training_counts(x, labels)["one"]
             return {"one": LossPart(self.dense(x).sum() * 0 + float(labels.sum()), counts)}
+
+        def training_counts(self, x: Tensor, labels: Tensor) -> dict[str, int]:
+            return {"one": int(labels.sum()) + 1}
 
     dataset = Examples(6)
     trainer = line_trainer(tmp_path, dataset, model=Counted(), logging_steps=2)

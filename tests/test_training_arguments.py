@@ -23,6 +23,7 @@ WRONG: list[tuple[str, Any]] = [
     ("max_grad_norm", math.nan),
     ("per_device_train_batch_size", 0),
     ("per_device_eval_batch_size", -2),
+    ("gradient_accumulation_steps", 0),
     ("logging_steps", 0),
     ("eval_steps", 0),
     ("save_steps", 0),

@@ -6,7 +6,9 @@ from inspect import signature
 import pytest
 
 from minitransformer.errors import InputError
-from minitransformer.laws import CLAIMS
+from minitransformer.laws import CLAIMS, laws_of
+from minitransformer.laws.claims import HEAVY
+from minitransformer.laws.judging import is_broken
 from minitransformer.laws.zoo import ZOO, Mutant, Survey, kills, matrix_page, mutant
 from minitransformer.laws.zoo.matrix import (
     claims_of_the_zoo,
@@ -21,7 +23,7 @@ from minitransformer.laws.zoo.mutant import DIFFICULTIES
 FEWEST_MUTANTS = 60
 FEWEST_OF_A_CLAIM = 4
 SHORTEST_SYMPTOM = 10
-FEW_EXAMPLES = 20
+FEW_EXAMPLES, FEWER_EXAMPLES = 20, 5
 EVERY = 5
 by_name = pytest.mark.parametrize("each", ZOO, ids=lambda each: each.name)
 by_claim = pytest.mark.parametrize("claim", claims_of_the_zoo())
@@ -64,21 +66,22 @@ def test_a_mutant_says_what_is_wrong_and_what_it_looks_like(each: Mutant) -> Non
 def test_a_mutant_takes_what_ours_takes(each: Mutant) -> None:
     ours = list(signature(CLAIMS[each.claim]).parameters.values())
     theirs = list(signature(each.function).parameters.values())
-    # Attention's dropout has laws of its own, elsewhere.
-    names = [parameter.name for parameter in ours if parameter.name != "dropout_rate"]
+    # Attention's dropout has laws of its own, elsewhere; what builds a module is no part of what it computes.
+    names = [parameter.name for parameter in ours if parameter.name not in ("dropout_rate", "build")]
     assert [parameter.name for parameter in theirs] == names
     assert [parameter.default for parameter in theirs] == [parameter.default for parameter in ours[: len(theirs)]]
 
 
+@pytest.mark.filterwarnings("ignore")  # wrong functions overflow and divide by zero
 @pytest.mark.parametrize("each", ZOO[::EVERY], ids=lambda each: each.name)
 def test_some_law_kills_the_mutant(each: Mutant) -> None:
-    assert any(kills(each, FEW_EXAMPLES).values())
+    assert any(is_broken(law, each.function, FEW_EXAMPLES) for law in laws_of(each.claim))
 
 
 @by_claim
 def test_nothing_kills_our_own_function(claim: str) -> None:
     ours = Mutant(claim, CLAIMS[claim], symptom="none", source="", difficulty="easy")
-    assert not any(kills(ours, FEW_EXAMPLES).values())
+    assert not any(kills(ours, FEWER_EXAMPLES if claim in HEAVY else FEW_EXAMPLES).values())
     assert passes_shape_only(ours)
 
 

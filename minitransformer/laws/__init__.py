@@ -3,21 +3,36 @@
 from minitransformer.laws import (
     adapters,
     attention,
+    attention_weights,
+    blocks,
+    cross_entropy,
+    decoders,
+    dropout,
+    embeddings,
+    encoders,
     feed_forward,
+    heads,
+    initialisation,
     losses,
     masked_lm,
+    multi_head_attention,
+    network,
     next_sentence,
     norm,
     optimizer,
     positions,
+    residuals,
+    saving,
+    softmax,
+    training,
     visibility,
     word_vectors,
 )
-from minitransformer.laws.checking import check, check_file, laws_of
+from minitransformer.laws.checking import check, check_file
 from minitransformer.laws.claims import CLAIMS
 from minitransformer.laws.explaining import explain
 from minitransformer.laws.judging import Finding, Table
-from minitransformer.laws.law import CATALOGUE, Law
+from minitransformer.laws.law import CATALOGUE, Law, laws_of
 from minitransformer.laws.report import Report
 
 __all__ = [
@@ -29,17 +44,32 @@ __all__ = [
     "Table",
     "adapters",
     "attention",
+    "attention_weights",
+    "blocks",
     "check",
     "check_file",
+    "cross_entropy",
+    "decoders",
+    "dropout",
+    "embeddings",
+    "encoders",
     "explain",
     "feed_forward",
+    "heads",
+    "initialisation",
     "laws_of",
     "losses",
     "masked_lm",
+    "multi_head_attention",
+    "network",
     "next_sentence",
     "norm",
     "optimizer",
     "positions",
+    "residuals",
+    "saving",
+    "softmax",
+    "training",
     "visibility",
     "word_vectors",
 ]

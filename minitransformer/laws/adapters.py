@@ -5,12 +5,18 @@ else a lambda does it: `lambda query, key, value: theirs(value, key, query)`.
 """
 
 import math
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial, wraps
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from minitransformer.errors import InputError
+from minitransformer.laws.modules import BUILT, Build, Parameters, of_class
+from minitransformer.laws.training_functions import adamw
 
 Function = Callable[..., Any]
 
@@ -89,6 +95,72 @@ def classes_second(loss: Function) -> Function:
     torch.Size([2, 5, 3])
     """
     return lambda logits, target, **options: loss(logits.movedim(-1, 1), target, **options)
+
+
+@dataclass(frozen=True)
+class AdaptedModule:
+    """A class of modules with what makes it answer to our names of parameters and to our arguments."""
+
+    build: Build
+    __name__: str
+
+    def as_claimed(self, claim: str) -> Function:
+        """The function that a claim asks for, which builds such a module and calls it.
+
+        Raises: InputError for a claim that is no module's.
+        """
+        if claim not in BUILT:
+            raise InputError(f"no module can claim to be {claim!r}; give a function, or one of {', '.join(BUILT)}")
+        return partial(BUILT[claim], build=self.build)
+
+
+def module(
+    module_class: Callable[..., nn.Module],
+    names: Mapping[str, str] = MappingProxyType({}),
+    translate: Callable[[Parameters], Mapping[str, Tensor]] | None = None,
+    call: Callable[..., Any] | None = None,
+) -> AdaptedModule:
+    """For a class of modules: `module(Theirs, {"query": "w_q"})` says that what we call query is called w_q there.
+
+    The class is built from sizes alone (`minitransformer.laws.modules` has them for each claim). `translate` does more
+    than renaming, from a dictionary of our parameters to one of theirs; `call(module, *inputs)` fits other arguments.
+
+    >>> from minitransformer.laws import check
+    >>> class Network(nn.Module):
+    ...     def __init__(self, d_model, d_ff):
+    ...         super().__init__()
+    ...         self.fc1, self.fc2 = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
+    ...     def forward(self, x):
+    ...         return self.fc2(self.fc1(x).relu())
+    >>> check(module(Network, {"inner": "fc1", "outer": "fc2"}), "feed-forward", max_examples=10).passed
+    True
+    """
+
+    def with_their_names(parameters: Parameters) -> Parameters:
+        return {renamed(name, names): tensor for name, tensor in parameters.items()}
+
+    build = of_class(module_class, translate or with_their_names, call)
+    return AdaptedModule(build, getattr(module_class, "__name__", type(module_class).__name__))
+
+
+def optimizer(optimizer_class: Callable[..., torch.optim.Optimizer]) -> Function:
+    """For a class of optimizers, built as PyTorch's are: `check(optimizer(torch.optim.AdamW), "adamw")`.
+
+    >>> optimizer(torch.optim.AdamW)(torch.zeros(1), [torch.ones(1)], 0.5, (0.9, 0.999), 1e-8, 0.0)
+    tensor([-0.5000])
+    """
+    judged = partial(adamw, build=optimizer_class)
+    judged.__name__ = getattr(optimizer_class, "__name__", "optimizer")  # type: ignore[attr-defined] # as reports call it
+    return judged
+
+
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """The name of a parameter with its parts called as they are there.
+
+    >>> renamed("attention.query.weight", {"query": "w_q", "attention": "mha"})
+    'mha.w_q.weight'
+    """
+    return ".".join(names.get(part, part) for part in name.split("."))
 
 
 ADAPTERS = {

@@ -16,13 +16,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from minitransformer.laws.tolerances import as_array
+from minitransformer.laws.tolerances import as_arrays
 
 Module = TypeVar("Module", bound=nn.Module)
 Draw = Callable[..., Any]
 
 SIZES = (2, 3, 5, 7, 11, 13)
 LARGE = 1e4
+COARSE = (torch.bfloat16,)
+"""The type that training computes in where asked to: the range of float32 with eight bits of precision."""
 
 few_examples = settings(max_examples=settings().max_examples // 5)
 """For laws of whole stacks, whose parts have met the full number of examples before."""
@@ -75,7 +77,7 @@ def randomise(module: Module, seed: int, dtype: torch.dtype = torch.float64) -> 
 
 def parameters_of(module: nn.Module) -> dict[str, np.ndarray]:
     """The parameters of a module as the reference takes them."""
-    return {name: as_array(tensor) for name, tensor in module.state_dict().items()}
+    return as_arrays(module.state_dict())
 
 
 @dataclass(frozen=True)
@@ -299,6 +301,49 @@ def vectors_cases(
         kind=draw(st.sampled_from(kinds)),
         eps=draw(st.sampled_from([1e-12, 1e-6, 1e-2, 1.0])),
         dtype=draw(st.sampled_from(types)),
+        seed=draw(seeds),
+    )
+
+
+MANY = (512, 1024, 2048)
+"""How many terms a sum has that comes to a stop where bfloat16 adds them one by one: there, 256 + 1 is 256."""
+
+
+@dataclass(frozen=True)
+class ManyCase:
+    """Many entries of the same size in bfloat16, from a thousandth to more than float16 can hold."""
+
+    count: int
+    exponent: int
+    seed: int
+
+    @cached_property
+    def size(self) -> Tensor:
+        """A power of two, with which bfloat16 computes exactly."""
+        return torch.tensor(2.0**self.exponent, dtype=torch.bfloat16)
+
+    @cached_property
+    def ones(self) -> Tensor:
+        """As many equal scores, near zero: laws of their own speak about large ones."""
+        return torch.ones(self.count, dtype=torch.bfloat16)
+
+    @cached_property
+    def signs(self) -> Tensor:
+        """1 or −1 for each entry."""
+        return torch.where(coins(self.seed, "signs", self.count), 1.0, -1.0).bfloat16()
+
+    @cached_property
+    def balanced_signs(self) -> Tensor:
+        """As often 1 as −1, each `count` times."""
+        return torch.where(shuffled(self.seed, "order", 2 * self.count) % 2 == 0, 1.0, -1.0).bfloat16()
+
+
+@st.composite
+def many_cases(draw: Draw) -> ManyCase:
+    """Sums of so many terms that adding them one by one in bfloat16 comes to a stop."""
+    return ManyCase(
+        count=draw(st.sampled_from(MANY)),
+        exponent=draw(st.integers(-10, 17)),
         seed=draw(seeds),
     )
 

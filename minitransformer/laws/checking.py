@@ -1,30 +1,35 @@
 """Anyone's code, held against the laws: a function, or the functions of a file."""
 
-import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from torch import nn
+from torch.optim import Optimizer
+
 from minitransformer.errors import InputError
-from minitransformer.laws.adapters import ADAPTERS
+from minitransformer.laws.adapters import ADAPTERS, AdaptedModule, module, optimizer
 from minitransformer.laws.child import Entry, OutOfTimeError, entries_from_child, time_limit
-from minitransformer.laws.claims import CLAIMS
-from minitransformer.laws.judging import NOT_JUDGED, Finding, finding_of, judge
-from minitransformer.laws.law import CATALOGUE, Law
+from minitransformer.laws.claims import CLAIMS, claim_of, known_claim
+from minitransformer.laws.judging import NOT_JUDGED, Finding, finding_of, judge_and_remember
+from minitransformer.laws.law import Law, laws_of
+from minitransformer.laws.recognising import in_words, recognise
 from minitransformer.laws.report import Report
 
 Function = Callable[..., Any]
-SYNONYMS = {"scaled-dot-product-attention": "attention"}
 SECONDS_TO_START = 60.0
 """What importing a file may take, beside the time of its laws."""
 MOST_TIMEOUTS = 2
 """After so many laws without an answer the others are not tried."""
 
 
-def check(function: Function, claim: str, max_examples: int = 100, seconds: float = 20.0) -> Report:
+def check(function: Function | AdaptedModule, claim: str, max_examples: int = 100, seconds: float = 20.0) -> Report:
     """Hold a function against every law of what it claims to be.
 
     PyTorch or NumPy, with the arguments of our function of that name; an adapter of one line fits others, such as
@@ -39,13 +44,13 @@ def check(function: Function, claim: str, max_examples: int = 100, seconds: floa
     """
     require_limits(max_examples, seconds)
     claim = known_claim(claim)
-    laws = laws_of(claim)
     name = getattr(function, "__name__", type(function).__name__)
+    function = as_claimed(function, claim)
 
     def work(tell: Callable[[Entry], None]) -> None:
-        judge_all(laws, function, max_examples, seconds, tell)
+        judge_all(claim, function, max_examples, seconds, tell)
 
-    return Report(name, claim, findings_of(laws, entries_from_child(work, seconds + SECONDS_TO_START)))
+    return Report(name, claim, findings_of(laws_of(claim), entries_from_child(work, seconds + SECONDS_TO_START)))
 
 
 def check_file(
@@ -55,14 +60,16 @@ def check_file(
     adapters: Sequence[str] = (),
     max_examples: int = 100,
     seconds: float = 20.0,
+    renames: Sequence[str] = (),
 ) -> list[Report]:
-    """Hold a function of a Python file, or each that bears the name of a claim, against its laws.
+    """Hold a function or class of a Python file, or each that bears the name of a claim, against its laws.
 
-    The file is imported in the child only.
+    The file is imported in the child only. `renames` say what the parameters of a class are called there: `query=w_q`.
 
     Raises: InputError for a file that cannot be imported, or that lacks what was looked for.
     """
     require_limits(max_examples, seconds)
+    theirs = dict(map(names_of_rename, renames))
     if not path.is_file():
         raise InputError(f"there is no file {path}; give the path of a Python file")
     pairs = functions_to_check(path, claim, name)
@@ -71,17 +78,42 @@ def check_file(
         raise InputError(f"adapter {unknown[0]!r} is not one of {', '.join(ADAPTERS)}")
     reports = []
     for function_name, function_claim in pairs:
-        laws = laws_of(function_claim)
 
-        def work(tell: Callable[[Entry], None], name: str = function_name, laws: list[Law] = laws) -> None:
+        def work(tell: Callable[[Entry], None], name: str = function_name, claim: str = function_claim) -> None:
             function = getattr(imported(path), name)
             for adapter in adapters:
                 function = ADAPTERS[adapter](function)
-            judge_all(laws, function, max_examples, seconds, tell)
+            function = as_claimed(function, claim, theirs)
+            judge_all(claim, function, max_examples, seconds, tell)
 
         entries = entries_from_child(work, seconds + SECONDS_TO_START)
-        reports.append(Report(function_name, function_claim, findings_of(laws, entries)))
+        reports.append(Report(function_name, function_claim, findings_of(laws_of(function_claim), entries)))
     return reports
+
+
+def as_claimed(
+    function: Function | AdaptedModule, claim: str, theirs: Mapping[str, str] = MappingProxyType({})
+) -> Function:
+    """The function to ask: a class of modules or of optimizers is asked through an adapter that builds it."""
+    if isinstance(function, type) and issubclass(function, nn.Module):
+        function = module(function, theirs)
+    if isinstance(function, type) and issubclass(function, Optimizer):
+        return optimizer(function)
+    return function.as_claimed(claim) if isinstance(function, AdaptedModule) else function
+
+
+def names_of_rename(rename: str) -> tuple[str, str]:
+    """Our name and theirs.
+
+    Raises: InputError for what does not say both.
+
+    >>> names_of_rename("query=w_q")
+    ('query', 'w_q')
+    """
+    ours, equals, theirs = rename.partition("=")
+    if not (ours and equals and theirs):
+        raise InputError(f"rename={rename!r} must be our name, =, and yours, such as query=w_q")
+    return ours, theirs
 
 
 def require_limits(max_examples: int, seconds: float) -> None:
@@ -129,7 +161,7 @@ def names_in(path: Path) -> list[str]:
     def work(tell: Callable[[Entry], None]) -> None:
         try:
             with time_limit(SECONDS_TO_START / 2):
-                module = imported(path)
+                loaded = imported(path)
         except OutOfTimeError:
             tell({"error": f"importing it takes longer than {SECONDS_TO_START / 2:g} seconds"})
         except BaseException as error:
@@ -137,8 +169,8 @@ def names_in(path: Path) -> list[str]:
             line = error.lineno if isinstance(error, SyntaxError) else line
             tell({"error": f"line {line}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"})
         else:
-            own = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-            tell({"names": [name for name in own if getattr(module, name).__module__ == module.__name__]})
+            own = [name for name, value in vars(loaded).items() if callable(value) and not name.startswith("_")]
+            tell({"names": [name for name in own if getattr(loaded, name).__module__ == loaded.__name__]})
 
     (entry, *_) = entries_from_child(work, SECONDS_TO_START)
     if "names" not in entry:
@@ -151,68 +183,41 @@ def imported(path: Path) -> Any:
     specification = importlib.util.spec_from_file_location(path.stem, path)
     if specification is None or specification.loader is None:
         raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules.setdefault(module.__name__, module)  # dataclasses look for their module there
-    specification.loader.exec_module(module)
-    return module
+    loaded = importlib.util.module_from_spec(specification)
+    sys.modules.setdefault(loaded.__name__, loaded)  # dataclasses look for their module there
+    specification.loader.exec_module(loaded)
+    return loaded
 
 
-def claim_of(name: str) -> str | None:
-    """The claim that a function's name makes.
-
-    >>> claim_of("scaled_dot_product_attention"), claim_of("my_helper")
-    ('attention', None)
-    """
-    tag = name.replace("_", "-")
-    tag = SYNONYMS.get(tag, tag)
-    return tag if tag in CLAIMS else None
-
-
-def known_claim(claim: str) -> str:
-    """A claim by its name, with hyphens or underscores.
-
-    Raises: InputError that names the nearest one.
-
-    >>> known_claim("layer_norm")
-    'layer-norm'
-    """
-    found = claim_of(claim)
-    if found is None:
-        nearest = difflib.get_close_matches(claim.replace("_", "-"), CLAIMS, n=1, cutoff=0.5)
-        suggestion = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise InputError(f"no function can claim to be {claim!r}; {suggestion}there are: {', '.join(CLAIMS)}")
-    return found
-
-
-def laws_of(claim: str) -> list[Law]:
-    """All laws about what claims to be this."""
-    return [law for law in CATALOGUE if law.claim == claim]
-
-
-def judge_all(
-    laws: Sequence[Law], function: Function, max_examples: int, seconds: float, tell: Callable[[Entry], None]
-) -> None:
-    """Judge by one law after another, and tell each finding at once."""
+def judge_all(claim: str, function: Function, max_examples: int, seconds: float, tell: Callable[[Entry], None]) -> None:
+    """Judge by one law after another, and tell each finding at once; at the end, which mistakes were recognised."""
     timeouts = 0
-    for law in laws:
+    failures = {}
+    for law in laws_of(claim):
         if timeouts == MOST_TIMEOUTS:
             tell(finding_of(law, NOT_JUDGED, "not tried: laws before it ran out of time").entries())
             continue
         try:
             with time_limit(seconds):
-                tell(judge(law, function, max_examples).entries())
+                finding, failures[law.name] = judge_and_remember(law, function, max_examples)
+                tell(finding.entries())
         except OutOfTimeError:
             timeouts += 1
             tell(finding_of(law, NOT_JUDGED, f"no answer within {seconds:g} seconds").entries())
+    with suppress(OutOfTimeError), time_limit(seconds):
+        for law_name, mutant in recognise(claim, function, failures).items():
+            tell({"recognised": law_name, "looks_like": in_words(mutant), "mutant": mutant.name})
 
 
 def findings_of(laws: Sequence[Law], entries: Iterator[Entry]) -> list[Finding]:
     """What the child found; laws that it did not come to are not judged, with its end as the reason."""
-    findings: list[Finding] = []
+    findings: dict[str, Finding] = {}
     reason = "its process ended before"
     for entry in entries:
         if "ended" in entry:
             reason = entry["ended"]
+        elif law := entry.pop("recognised", None):
+            findings[law] = replace(findings[law], **entry)
         else:
-            findings.append(Finding.from_entries(entry))
-    return findings + [finding_of(law, NOT_JUDGED, reason) for law in laws[len(findings) :]]
+            findings[entry["law"]] = Finding.from_entries(entry)
+    return [findings.get(law.name) or finding_of(law, NOT_JUDGED, reason) for law in laws]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minitransformer import reference
-from minitransformer.laws.cases import VectorsCase, numbers, vectors_cases
+from minitransformer.laws.cases import COARSE, VectorsCase, numbers, vectors_cases
 from minitransformer.laws.law import law
-from minitransformer.laws.tolerances import LAYER, ROUNDING, as_array, assert_close, assert_same
+from minitransformer.laws.tolerances import LAYER, ROUNDING, as_array, assert_close, assert_same, assert_same_type
 
 Function = Callable[..., Tensor]
 
@@ -25,6 +25,13 @@ far_from_zero = st.floats(100, 1e6)
 def scale_of(case: VectorsCase) -> float:
     """The size of the largest result."""
     return 1 + float(case.x.abs().max())
+
+
+def assert_close_in_proportion(passed: Tensor, expected: np.ndarray, case: VectorsCase) -> None:
+    """Compare what passes in its share of the size of each entry, so that large entries hide no small ones."""
+    size = 1 + as_array(case.x.abs())
+    share = (passed.double() / torch.from_numpy(size)).to(case.dtype)
+    assert_close(share, expected / size, ROUNDING, 1.0, what="f(x) / (1 + |x|)")
 
 
 def on_both_sides(far: float) -> Tensor:
@@ -84,6 +91,21 @@ def far_from_zero_the_slope_is_one_or_zero(activation: Function, far: float) -> 
     assert_same(slopes[[0, 2]], torch.tensor([0.0, 1.0]), what="the slope far below and far above zero")
 
 
+@law("gelu", given=far_from_zero)
+@law("gelu-tanh", given=far_from_zero)
+@law("relu", given=far_from_zero)
+def in_bfloat16_far_from_zero_everything_or_nothing_passes(activation: Function, far: float) -> None:
+    """In bfloat16, too, everything or nothing passes from ±100 to ±1,000,000, and what passes is bfloat16.
+
+    Kills: a detour through float16, where 100,000 is ∞; a result in float32 whatever went in.
+    Hint: Print the type of every step. Does each of them hold a million, and what do two types give together?
+    """
+    x = on_both_sides(far).bfloat16()
+    passed = activation(x)
+    assert_same_type(passed, x)
+    assert_same(passed, torch.where(x > 0, x, 0.0), what="what passes far from zero")
+
+
 # The GELU
 
 
@@ -120,6 +142,16 @@ def the_gradient_of_gelu_is_the_one_derived_by_hand(gelu: Function, case: Vector
     expected = reference.feed_forward.gelu_gradient(as_array(upstream), as_array(case.x))
     scale = scale_of(case) ** 2 * float(upstream.abs().max())
     assert_close(slopes_of(gelu, case.x, upstream), expected, LAYER, scale, what="the gradient of x")
+
+
+@law("gelu", given=vectors_cases(kinds=("ordinary", "small"), types=COARSE))
+def in_bfloat16_gelu_agrees_with_the_reference(gelu: Function, case: VectorsCase) -> None:
+    """In bfloat16 the GELU agrees with the reference, each entry relative to its own size.
+
+    Kills: erf without the 1; the ½ forgotten; a share that was rounded to one digit.
+    Hint: Is your result at 3 nearly 3, and at −3 nearly 0? Which of your steps is the first to leave the range?
+    """
+    assert_close_in_proportion(gelu(case.x), reference.feed_forward.gelu(as_array(case.x)), case)
 
 
 # Its approximation
@@ -162,6 +194,16 @@ def the_gradient_of_gelu_tanh_is_the_one_derived_by_hand(gelu_tanh: Function, ca
     assert_close(slopes_of(gelu_tanh, case.x, upstream), expected, LAYER, scale, what="the gradient of x")
 
 
+@law("gelu-tanh", given=vectors_cases(kinds=("ordinary", "small"), types=COARSE))
+def in_bfloat16_gelu_tanh_agrees_with_the_reference(gelu_tanh: Function, case: VectorsCase) -> None:
+    """In bfloat16 the approximation agrees with the reference, each entry relative to its own size.
+
+    Kills: √2 / π for √(2 / π); the ½ forgotten; a share that was rounded to one digit.
+    Hint: Is your result at 3 nearly 3, and at −3 nearly 0? Which of your steps is the first to leave the range?
+    """
+    assert_close_in_proportion(gelu_tanh(case.x), reference.feed_forward.gelu_tanh(as_array(case.x)), case)
+
+
 # ReLU
 
 
@@ -200,3 +242,27 @@ def the_slope_of_relu_is_one_above_zero_and_zero_below(relu: Function, case: Vec
     assert_same(slopes[above], torch.ones_like(slopes[above]), what="the slope above zero")
     assert_same(slopes[below], torch.zeros_like(slopes[below]), what="the slope below zero")
     assert ((slopes >= 0) & (slopes <= 1)).all(), "the slope at zero should lie between those on its two sides"
+
+
+@law("relu", given=vectors_cases(kinds=("ordinary", "large", "small")), needs_gradient=True)
+def the_gradient_of_relu_is_the_one_derived_by_hand(relu: Function, case: VectorsCase) -> None:
+    """The gradient of the ReLU, derived by hand, agrees with autograd, bit for bit: it passes, or it is 0.
+
+    Kills: a gradient that passes below zero too, though the value does not; steps, which have no slope.
+    Hint: Send a gradient of 7 back to −2. What arrives there, and through which of your steps did it come?
+    """
+    upstream = numbers(case.seed, "upstream", *case.x.shape, dtype=case.dtype)
+    expected = reference.feed_forward.relu_gradient(as_array(upstream), as_array(case.x))
+    assert_same(slopes_of(relu, case.x, upstream), expected, what="the gradient of x")
+
+
+@law("relu", given=vectors_cases(types=COARSE))
+def in_bfloat16_relu_agrees_with_the_reference(relu: Function, case: VectorsCase) -> None:
+    """In bfloat16 ReLU agrees with the reference, bit for bit, and its result is bfloat16 too.
+
+    Kills: zeros in float32, which make the result float32; a bound above; a smooth activation in its place.
+    Hint: Where does the 0 come from that you compare with, and of which type is it?
+    """
+    passed = relu(case.x)
+    assert_same_type(passed, case.x)
+    assert_same(passed, reference.feed_forward.relu(as_array(case.x)))

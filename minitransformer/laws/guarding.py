@@ -1,27 +1,52 @@
 """A function under judgement: remembered in what it is given and gives, and stopped where it has no manners."""
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a function was given, by the names of our arguments, and what it gave."""
+    """What a function was given, by the names of our arguments and as it was given, and what it gave."""
 
     arguments: dict[str, Any]
     result: Any = None
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Asked:
+    """A function that a law hands over, in words and as code, and what it was asked when all was computed last.
+
+    >>> double = Asked("2 · x", lambda x: 2 * x)
+    >>> double(3), double.questions
+    (6, [3])
+    """
+
+    words: str
+    answer: Function
+    questions: list[Any] = field(default_factory=list, compare=False)
+
+    def __call__(self, question: Any) -> Any:
+        """Answer, and remember the question."""
+        self.questions.append(question)
+        return self.answer(question)
+
+    def __str__(self) -> str:
+        return self.words
 
 
 class NotOfferedError(Exception):
-    """The function takes no such argument, so a law that gives one can't speak about it."""
+    """The function takes no such argument or type, so a law that gives one can't speak about it."""
 
 
 class Guarded:
@@ -46,15 +71,16 @@ class Guarded:
         """Answer as the function does."""
         while args and args[-1] is None:
             args = args[:-1]
-        self.require_arguments(args, options)
+        if reason := reason_against(self.function, args, options):
+            raise NotOfferedError(reason)
         names = inspect.signature(self.ours).parameters
         copies = [copy_of(argument) for argument in args]
         asked = {**dict(zip(names, copies, strict=False)), **options}
-        self.calls.append(Call(asked))
+        self.calls.append(Call(asked, None, tuple(copies), options))
         result = self.answer(args, options)
         if isinstance(result, Iterator):
             result = list(result)
-        self.calls[-1] = Call(asked, result)
+        self.calls[-1] = Call(asked, result, tuple(copies), options)
         for name, before, now in zip(names, copies, args, strict=False):
             assert is_same(before, now), f"the function changed its argument {name} in place"
         self.require_form(result, copies, options)
@@ -64,37 +90,26 @@ class Guarded:
 
     def answer(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Ask the function, in NumPy if that is what it speaks; the first call finds out."""
+        each_part(forget_questions, args)
         try:
             if not self.speaks_numpy:
                 try:
                     found = self.function(*args, **options)
                     if not is_of_numpy(found):
                         return found
-                except (TypeError, AttributeError, ValueError, RuntimeError):
+                except (TypeError, AttributeError, ValueError, RuntimeError) as error:
                     if not speaks_numpy(self.function, args, options):
+                        require_no_bfloat16(args, error)
                         raise
                 self.speaks_numpy = True
             if self.needs_gradient:
                 raise NotOfferedError("an array has no gradient")
+            if has_bfloat16(args):
+                raise NotOfferedError("NumPy has no bfloat16")
             found = self.function(*(as_numpy(argument) for argument in args), **options)
         except SystemExit as error:
             raise AssertionError("the function ended the program") from error
         return as_tensor(found, args)
-
-    def require_arguments(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        """Refuse what the function cannot be asked.
-
-        Raises: NotOfferedError naming what it does take.
-        """
-        try:
-            signature = inspect.signature(self.function)
-        except (TypeError, ValueError):  # a function of C has none
-            return
-        try:
-            signature.bind(*args, **options)
-        except TypeError as error:
-            plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
-            raise NotOfferedError(f"it takes ({', '.join(map(str, plain))}): {error}") from error
 
     def require_form(self, found: Any, args: list[Any], options: dict[str, Any]) -> None:
         """Demand the form of what ours gives."""
@@ -103,12 +118,30 @@ class Guarded:
         require_like(found, expected)
 
 
+def reason_against(function: Function, args: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Why a function cannot be asked with these arguments, naming what it does take; nothing if it can.
+
+    >>> reason_against(lambda x: x, (1, 2), {})
+    'it takes (x): too many positional arguments'
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function of C has none
+        return ""
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+        return f"it takes ({', '.join(map(str, plain))}): {error}"
+    return ""
+
+
 def require_like(found: Any, expected: Any, place: str = "") -> None:
-    """Demand a tensor of the expected shape, a number for a number, or a list of these; NaN only where it is expected.
+    """Demand a tensor of the expected shape, a number for a number, or several of these; NaN only where expected.
 
     Raises: AssertionError in words.
 
-    >>> require_like([torch.zeros(3), 0.5], [torch.ones(3), 1.0])
+    >>> require_like([torch.zeros(3), {"half": 0.5}], [torch.ones(3), {"half": 1.0}])
     """
     if isinstance(expected, Iterator):  # how many things come of it may be left to chance
         assert isinstance(found, list), f"the function returned {type(found).__name__}, but an iterator was expected"
@@ -122,6 +155,21 @@ def require_like(found: Any, expected: Any, place: str = "") -> None:
         )
         for index, (part, expected_part) in enumerate(zip(found, expected, strict=True)):
             require_like(part, expected_part, f"{place} in place {index}")
+        return
+    if isinstance(expected, nn.Module):  # what it has to be like, laws say
+        assert isinstance(found, nn.Module), (
+            f"the function returned {type(found).__name__}{place}, but a model was expected"
+        )
+        return
+    if isinstance(expected, dict):
+        assert isinstance(found, dict), (
+            f"the function returned {type(found).__name__}{place}, but a dictionary was expected"
+        )
+        assert found.keys() == expected.keys(), (
+            f"the function returned {', '.join(found)}{place}, but {', '.join(expected)} was expected"
+        )
+        for name, part in expected.items():
+            require_like(found[name], part, f"{place} under {name!r}")
         return
     if not isinstance(expected, Tensor):
         expected = torch.tensor(expected)
@@ -137,20 +185,58 @@ def require_like(found: Any, expected: Any, place: str = "") -> None:
     assert not n_lost, f"the function returned NaN in {n_lost} of {found.numel()} places{place}"
 
 
-def each_part(change: Function, value: Any) -> Any:
-    """A list or tuple with each part changed; anything else changed itself.
+def require_no_bfloat16(args: tuple[Any, ...], error: Exception) -> None:
+    """Say of a function that raised whether it had been given bfloat16, which its own words may not tell.
 
-    >>> each_part(abs, [-1, (-2, 3)])
-    [1, (2, 3)]
+    Raises: AssertionError in words.
+
+    >>> require_no_bfloat16((torch.zeros(2),), TypeError("no such type"))
     """
+    if has_bfloat16(args):
+        first_line = (str(error).strip() or "without a word").split("\n")[0]
+        raise AssertionError(f"the function, given bfloat16, raised {type(error).__name__}: {first_line}") from error
+
+
+def has_bfloat16(value: Any) -> bool:
+    """Whether a tensor is of a type that NumPy lacks, or any in a list.
+
+    >>> has_bfloat16([torch.zeros(2), torch.zeros(2).bfloat16()])
+    True
+    """
+    return any(tensor.dtype == torch.bfloat16 for tensor in tensors_in(value))
+
+
+def each_part(change: Function, value: Any) -> Any:
+    """A list, tuple or dictionary with each part changed; anything else changed itself.
+
+    >>> each_part(abs, [-1, (-2, {"three": -3})])
+    [1, (2, {'three': 3})]
+    """
+    if isinstance(value, dict):
+        return {name: each_part(change, part) for name, part in value.items()}
     if isinstance(value, list):
         return [each_part(change, part) for part in value]
     return tuple(each_part(change, part) for part in value) if isinstance(value, tuple) else change(value)
 
 
 def copy_of(value: Any) -> Any:
-    """A copy of a tensor, or of each in a list; anything else as it is."""
-    return each_part(lambda part: part.detach().clone() if isinstance(part, Tensor) else part, value)
+    """A copy of a tensor or of a record, or of each in a list; anything else as it is."""
+    return each_part(copy_of_part, value)
+
+
+def copy_of_part(part: Any) -> Any:
+    """A copy of a tensor or a record, and a function handed over that nobody has asked yet; anything else as it is."""
+    if isinstance(part, Asked):
+        return Asked(part.words, part.answer)
+    if isinstance(part, Tensor):
+        return part.detach().clone()
+    return copy.deepcopy(part) if is_dataclass(part) else part
+
+
+def forget_questions(part: Any) -> None:
+    """Let a function that a law hands over remember the coming questions alone."""
+    if isinstance(part, Asked):
+        part.questions.clear()
 
 
 def is_same(before: Any, now: Any) -> bool:
@@ -159,6 +245,8 @@ def is_same(before: Any, now: Any) -> bool:
     >>> is_same([torch.tensor([float("nan")])], [torch.tensor([float("nan")])])
     True
     """
+    if isinstance(before, dict) and isinstance(now, dict):
+        return before.keys() == now.keys() and all(is_same(before[name], now[name]) for name in before)
     if isinstance(before, list | tuple) and isinstance(now, list | tuple):
         return len(before) == len(now) and all(map(is_same, before, now))
     if not isinstance(before, Tensor) or not isinstance(now, Tensor):
@@ -169,7 +257,12 @@ def is_same(before: Any, now: Any) -> bool:
 
 
 def as_numpy(value: Any) -> Any:
-    """A tensor as an array, or each in a list; anything else as it is."""
+    """A tensor as an array, or each in a list; anything else as it is.
+
+    Raises: NotOfferedError for a type that arrays do not have.
+    """
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors_in(value)):
+        raise NotOfferedError("an array has no bfloat16")
     return each_part(lambda part: part.detach().numpy() if isinstance(part, Tensor) else part, value)
 
 
@@ -187,7 +280,9 @@ def as_tensor(found: Any, args: tuple[Any, ...]) -> Any:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in a value, in lists of lists too."""
+    """All tensors in a value, in lists of lists and in dictionaries too."""
+    if isinstance(value, dict):
+        return tensors_in(list(value.values()))
     if isinstance(value, list | tuple):
         return [tensor for part in value for tensor in tensors_in(part)]
     return [value] if isinstance(value, Tensor) else []
@@ -217,13 +312,16 @@ def names_numpy(function: Function) -> bool:
 
 def speaks_numpy(function: Function, args: tuple[Any, ...], options: dict[str, Any]) -> bool:
     """Whether a function that did not understand tensors answers to arrays, with arrays or a number."""
+    arrays = each_part(copy_of_array, args)
     try:
-        found = function(*each_part(copy_of_array, args), **options)
+        found = function(*arrays, **options)
     except Exception:
         return False
     return is_of_numpy(found) or isinstance(found, float)
 
 
 def copy_of_array(value: Any) -> Any:
-    """A tensor as an array of its own."""
-    return np.array(as_numpy(value)) if isinstance(value, Tensor) else value
+    """A tensor as an array of its own; bfloat16, which arrays don't have, in float32."""
+    if not isinstance(value, Tensor):
+        return value
+    return np.array(as_numpy(value.float() if has_bfloat16(value) else value))

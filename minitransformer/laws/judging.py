@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Flaky
 from torch import Tensor
 
+from minitransformer.equations import in_torch
 from minitransformer.laws.claims import CLAIMS, MAY_DRAW
-from minitransformer.laws.guarding import Call, Guarded, NotOfferedError, tensors_in
+from minitransformer.laws.guarding import Call, Guarded, NotOfferedError, is_same, tensors_in
 from minitransformer.laws.law import Law
 
 HELD, BROKEN, NOT_JUDGED = "held", "broken", "not judged"
@@ -45,6 +46,8 @@ class Finding:
     verdict: str
     message: str = ""
     counterexample: list[Table] = field(default_factory=list)
+    mutant: str = ""
+    """The mutant of the zoo that answered as the function did, if there is one."""
 
     def entries(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -53,7 +56,7 @@ class Finding:
     @classmethod
     def from_entries(cls, entries: dict[str, Any]) -> "Finding":
         """From JSON."""
-        tables = [Table(table["title"], table["columns"], table["rows"]) for table in entries["counterexample"]]
+        tables = [Table(**table) for table in entries["counterexample"]]
         return cls(**{**entries, "counterexample": tables})
 
 
@@ -68,55 +71,92 @@ class Failure:
 
 def judge(law: Law, function: Callable[..., Any], max_examples: int = 100) -> Finding:
     """Look for a case on which the function breaks the law, and make it as small as it still does."""
-    guarded = Guarded(function, CLAIMS[law.claim], law.needs_gradient, may_draw=law.claim in MAY_DRAW)
-    failure: Failure | None = None
+    return judge_and_remember(law, function, max_examples)[0]
+
+
+def is_broken(law: Law, function: Callable[..., Any], max_examples: int = 100) -> bool:
+    """Whether a case is found on which the function breaks the law, with no time spent on making it smaller."""
+    try:
+        failures = failures_found(law, guarded(law, function), max_examples, [Phase.generate])
+    except Flaky:
+        return True
+    return bool(failures) and not isinstance(failures[-1].error, NotOfferedError)
+
+
+def judge_and_remember(
+    law: Law, function: Callable[..., Any], max_examples: int = 100
+) -> tuple[Finding, Sequence[Call]]:
+    """What came of a law, and the function's calls on the first and on the smallest case that broke it."""
+    asked = guarded(law, function)
+    try:
+        failures = failures_found(law, asked, max_examples, [Phase.generate, Phase.shrink])
+    except Flaky:
+        return finding_of(law, BROKEN, "it broke the law once, and kept it on the same case later"), ()
+    if not failures:
+        return finding_of(law, HELD), ()
+    if isinstance(failures[-1].error, NotOfferedError):
+        return finding_of(law, NOT_JUDGED, str(failures[-1].error)), ()
+    smallest = with_smaller_sizes(failures[-1], law, asked)
+    finding = finding_of(law, BROKEN, in_words(smallest.error), tables_of(smallest.calls, law.claim))
+    return finding, (*failures[0].calls, *smallest.calls)
+
+
+def guarded(law: Law, function: Callable[..., Any]) -> Guarded:
+    """The function as a law asks it."""
+    return Guarded(function, CLAIMS[law.claim], law.needs_gradient, may_draw=law.claim in MAY_DRAW)
+
+
+def failures_found(law: Law, asked: Guarded, max_examples: int, phases: Sequence[Phase]) -> list[Failure]:
+    """Every case, in order, on which the function broke the law while one was looked for and made smaller.
+
+    Raises: Flaky if the last of them broke it once, and kept it later.
+    """
+    failures: list[Failure] = []
 
     @settings(
         max_examples=max_examples,
         derandomize=True,
         database=None,
         deadline=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=phases,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
     @given(case=law.cases)
     def check(case: Any) -> None:
-        nonlocal failure
-        failure = failure_on(case, law, guarded)
+        failure = failure_on(case, law, asked)
         if failure is not None:
+            failures.append(failure)
             raise failure.error
 
     try:
         check()
     except Flaky:
-        return finding_of(law, BROKEN, "it broke the law once, and kept it on the same case later")
+        raise
     except Exception:
-        if failure is None:
+        if not failures:
             raise
-        if isinstance(failure.error, NotOfferedError):
-            return finding_of(law, NOT_JUDGED, str(failure.error))
-        smallest = with_smaller_sizes(failure, law, guarded)
-        return finding_of(law, BROKEN, in_words(smallest.error), tables_of(smallest.calls, law.claim))
-    return finding_of(law, HELD)
+    return failures
 
 
-def failure_on(case: Any, law: Law, guarded: Guarded) -> Failure | None:
+def failure_on(case: Any, law: Law, asked: Guarded) -> Failure | None:
     """How the function breaks the law on one case, or None."""
-    guarded.calls.clear()
+    asked.calls.clear()
     try:
-        law.check(guarded, case)
+        law.check(asked, case)
     except Exception as error:
-        return Failure(case, error, list(guarded.calls))
+        return Failure(case, error, list(asked.calls))
     return None
 
 
-def with_smaller_sizes(failure: Failure, law: Law, guarded: Guarded) -> Failure:
+def with_smaller_sizes(failure: Failure, law: Law, asked: Guarded) -> Failure:
     """Make one size after another as small as it can be while the law is broken in the same way.
 
     The cases that laws draw have distinct sizes, so that no axis can be taken for another; to be read by a person, a
-    case had better be small, and equal sizes do no harm.
+    case had better be small, and equal sizes do no harm. But ours must keep the law on it: some don't speak about a
+    width of 1, say. And a difference that was seen in the digits shown must still be seen.
     """
+    ours = guarded(law, CLAIMS[law.claim])
     if not is_dataclass(failure.case) or isinstance(failure.case, type):
         return failure
     for entry in fields(failure.case):
@@ -124,11 +164,27 @@ def with_smaller_sizes(failure: Failure, law: Law, guarded: Guarded) -> Failure:
         if entry.name == "seed" or type(size) is not int:
             continue
         for smaller in range(1, size):
-            found = failure_on(replace(failure.case, **{entry.name: smaller}), law, guarded)
-            if found is not None and kind_of(found.error) == kind_of(failure.error):
+            case = replace(failure.case, **{entry.name: smaller})
+            found = failure_on(case, law, asked)
+            if found is not None and is_as_clear(found.error, failure.error) and failure_on(case, law, ours) is None:
                 failure = found
                 break
     return failure
+
+
+def is_as_clear(error: Exception, other: Exception) -> bool:
+    """Whether two failures are one, of which the first shows its difference, unless the second doesn't either."""
+    return kind_of(error) == kind_of(other) and (shows_a_difference(error) or not shows_a_difference(other))
+
+
+def shows_a_difference(error: Exception) -> bool:
+    """Whether what was found differs from what should be in the digits that are shown.
+
+    >>> shows_a_difference(AssertionError("it should be np.float64(0.12345678) at (0,), but is np.float64(0.12345679)"))
+    False
+    """
+    shown = re.search(r"should be (\S+) .*but is (\S+)$", in_words(error))
+    return shown is None or shown[1] != shown[2]
 
 
 def kind_of(error: Exception) -> tuple[type[Exception], str]:
@@ -138,7 +194,8 @@ def kind_of(error: Exception) -> tuple[type[Exception], str]:
 
 def finding_of(law: Law, verdict: str, message: str = "", tables: Sequence[Table] = ()) -> Finding:
     """What is said of a law."""
-    return Finding(law.name, law.sentence, equation_of(law), law.hint, law.kills, verdict, message, list(tables))
+    known = f"Known mistakes of this kind: {law.kills}"
+    return Finding(law.name, law.sentence, equation_of(law), law.hint, known, verdict, message, list(tables))
 
 
 def equation_of(law: Law) -> str:
@@ -146,8 +203,7 @@ def equation_of(law: Law) -> str:
     if not law.equations:
         return f"{law.claim}: {cleandoc(CLAIMS[law.claim].__doc__ or '').splitlines()[0]}"
     tag = law.equations[0]
-    formula = FORMULAS.get(tag, "")
-    return f"eq:{tag}: {formula}" if formula else f"eq:{tag}"
+    return f"eq:{tag}: {' '.join(in_torch()[tag].formula.split())}"
 
 
 def in_words(error: Exception) -> str:
@@ -164,28 +220,22 @@ def in_words(error: Exception) -> str:
     return re.sub(r", which is \S+ away$", "", plain)
 
 
-def formulas() -> Iterator[tuple[str, str]]:
-    """The tag and the formula of every claim, as our docstrings have them."""
-    for ours in CLAIMS.values():
-        text = cleandoc(ours.__doc__ or "")
-        for tag, formula in re.findall(r"^Equation eq:([a-z0-9-]+):\n((?: {4}.+\n?)+)", text, re.MULTILINE):
-            yield tag, " ".join(formula.split())
-
-
-FORMULAS = dict(formulas())
-
-
 # The counterexample, as tables
 
 
 def tables_of(calls: Sequence[Call], claim: str) -> list[Table]:
     """What the function was given in its last calls, and what it gave."""
     axes, shown = axes_of(claim), calls[-MOST_CALLS:]
-    tables = []
+    tables: list[Table] = []
+    before: dict[str, Any] = {}
     for number, call in enumerate(shown, start=1):
         place = f"call {number}: " if len(shown) > 1 else ""
         for name, value in {**call.arguments, "returned": call.result}.items():
-            tables += list(table_of(place + name, value, axes.get(name, "")))
+            if tensors_in(value) and name in before and name != "returned" and is_same(before[name], value):
+                tables.append(Table(f"{place}{name} as before", [], []))
+            else:
+                tables += table_of(place + name, value, axes.get(name, ""))
+        before = call.arguments
     return tables
 
 
@@ -200,7 +250,10 @@ def axes_of(claim: str) -> dict[str, str]:
 
 
 def table_of(name: str, value: Any, axes: str) -> Iterator[Table]:
-    """A tensor as tables, one for each example; a list as its parts; a number as a title alone."""
+    """A tensor as tables, one for each example; a list or dictionary as its parts; a number as a title alone."""
+    if isinstance(value, dict):
+        yield from tables_of_parameters(name, value)
+        return
     if isinstance(value, list | tuple) and tensors_in(value):
         for index, part in enumerate(value):
             yield from table_of(f"{name}[{index}]", part, axes)
@@ -222,6 +275,16 @@ def table_of(name: str, value: Any, axes: str) -> Iterator[Table]:
         shown = matrix[:MOST_ROWS, :MOST_ROWS]
         rows = [(f"{row} {i}", [in_figures(entry) for entry in entries]) for i, entries in enumerate(shown.tolist())]
         yield Table(f"{name}{place}", [f"{column} {j}" for j in range(shown.shape[-1])], rows)
+
+
+def tables_of_parameters(name: str, parameters: dict[str, Tensor]) -> Iterator[Table]:
+    """Parameters as tables while they can be taken in; of more of them, what they are called and how large they are."""
+    if sum(tensor.numel() for tensor in parameters.values()) <= MOST_NUMBERS:
+        for parameter, tensor in parameters.items():
+            yield from table_of(f"{name}[{parameter!r}]", tensor, "")
+        return
+    sizes = (f"{parameter} {tuple(tensor.shape)}" for parameter, tensor in parameters.items())
+    yield Table(shorten(f"{name}: {', '.join(sizes)}", MOST_LETTERS, placeholder=" ..."), [], [])
 
 
 def in_figures(entry: float | int | bool) -> str:

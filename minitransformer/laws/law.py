@@ -79,3 +79,8 @@ def law(
         return check
 
     return enter
+
+
+def laws_of(claim: str) -> list[Law]:
+    """All laws about what claims to be this."""
+    return [law for law in CATALOGUE if law.claim == claim]

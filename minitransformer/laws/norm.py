@@ -1,18 +1,21 @@
 """Laws of normalisation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from minitransformer import reference
-from minitransformer.laws.cases import VectorsCase, numbers, vectors_cases
+from minitransformer.laws.cases import COARSE, ManyCase, VectorsCase, many_cases, numbers, vectors_cases
 from minitransformer.laws.law import law
-from minitransformer.laws.tolerances import LAYER, ROUNDING, SUM, as_array, assert_close, assert_same
+from minitransformer.laws.tolerances import LAYER, ROUNDING, SUM, as_array, assert_close, assert_same, assert_same_type
 
 Function = Callable[..., Tensor]
+
+TINY = 1e-12
+"""BERT's eps, which float16 rounds to 0 and bfloat16 does not."""
 
 
 def plain(layer_norm: Function, case: VectorsCase) -> Tensor:
@@ -23,6 +26,14 @@ def plain(layer_norm: Function, case: VectorsCase) -> Tensor:
 def rms_scale(case: VectorsCase) -> float:
     """The size of the largest result: nothing is subtracted here, so nothing cancels."""
     return (1 + float(case.gain.abs().max())) * math.sqrt(case.width)
+
+
+def gradients_through(norm: Function, inputs: Sequence[Tensor], eps: float, upstream: Tensor) -> tuple[Tensor, ...]:
+    """What autograd passes back to each input."""
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    result = norm(*leaves, eps)
+    assert result.requires_grad, "the result should pass gradients back, but is cut off from what it came from"
+    return torch.autograd.grad(result, leaves, upstream, materialize_grads=True)
 
 
 def place_of(case: VectorsCase) -> tuple[int, int]:
@@ -141,14 +152,42 @@ def the_gradient_of_layer_norm_is_the_one_derived_by_hand(layer_norm: Function, 
     """
     upstream = numbers(case.seed, "upstream", *case.x.shape, dtype=case.dtype)
     expected = reference.norm.layer_norm_gradient(as_array(upstream), as_array(case.x), as_array(case.gain), case.eps)
-    leaves = [tensor.clone().requires_grad_() for tensor in (case.x, case.gain, case.bias)]
-    result = layer_norm(*leaves, case.eps)
-    assert result.requires_grad, "the result should pass gradients back, but is cut off from what it came from"
-    computed = torch.autograd.grad(result, leaves, upstream, materialize_grads=True)
+    computed = gradients_through(layer_norm, (case.x, case.gain, case.bias), case.eps, upstream)
     smallest_deviation = float(np.std(as_array(case.x), axis=-1).min())
     scale = case.scale * (1 + 1 / smallest_deviation) * (1 + float(upstream.abs().sum()))
     for name, theirs, ours in zip(("x", "gain", "bias"), computed, expected, strict=True):
         assert_close(theirs, ours, LAYER, scale, what=f"the gradient of {name}")
+
+
+@law("layer-norm", given=vectors_cases(types=COARSE))
+def in_bfloat16_layer_norm_agrees_with_the_reference(layer_norm: Function, case: VectorsCase) -> None:
+    """In bfloat16 layer norm agrees with the reference, relative to the entries before the mean is taken off them.
+
+    Equal entries give the bias exactly, never NaN, and the result is bfloat16 too.
+
+    Kills: eps in float16, where 1e-12 is 0; a detour through float16, where 100,000 is ∞; a result in float32.
+    Hint: Print the type of every step, and eps in that type. Is it still what was asked for?
+    """
+    actual = layer_norm(case.x, case.gain, case.bias, case.eps)
+    assert_same_type(actual, case.x)
+    if case.kind == "equal":
+        assert_same(actual, case.bias.expand_as(actual), what="the norm of equal entries")
+    x, gain, bias = (as_array(tensor) for tensor in (case.x, case.gain, case.bias))
+    assert_close(actual, reference.norm.layer_norm(x, gain, bias, case.eps), ROUNDING, case.scale)
+
+
+@law("layer-norm", given=many_cases())
+def in_bfloat16_two_values_become_minus_one_and_one(layer_norm: Function, case: ManyCase) -> None:
+    """In bfloat16 a wide position of two values, as many of each, becomes −1 and 1, however near each other they lie.
+
+    Kills: mean(x²) − μ² for σ², which loses its digits; sums that are kept in bfloat16 while they grow, and stop.
+    Hint: Let the values be 99 and 101. What are their squares in eight bits, and which of your steps needs these?
+    """
+    centre = case.size * (case.seed % 201 - 100)
+    gain, bias = (numbers(case.seed, name, 2 * case.count).bfloat16() for name in ("gain", "bias"))
+    actual = layer_norm(centre + case.size * case.balanced_signs, gain, bias, TINY)
+    scale = 1 + float(gain.abs().max() + bias.abs().max())
+    assert_close(actual, gain * case.balanced_signs + bias, ROUNDING, scale, what="the norm of two values")
 
 
 # RMS norm
@@ -218,3 +257,44 @@ def rms_norm_agrees_with_the_reference(rms_norm: Function, case: VectorsCase) ->
     """
     expected = reference.norm.rms_norm(as_array(case.x), as_array(case.gain), case.eps)
     assert_close(rms_norm(case.x, case.gain, case.eps), expected, SUM, rms_scale(case))
+
+
+@law("rms-norm", given=vectors_cases(kinds=("ordinary",)), needs_gradient=True)
+def the_gradient_of_rms_norm_is_the_one_derived_by_hand(rms_norm: Function, case: VectorsCase) -> None:
+    """The gradients of the input and the gain, derived by hand, agree with autograd.
+
+    Kills: the mean square held constant; the gain forgotten on the way back; a result that left autograd.
+    Hint: An entry moves the result directly and through the mean square. Are both ways open?
+    """
+    upstream = numbers(case.seed, "upstream", *case.x.shape, dtype=case.dtype)
+    expected = reference.norm.rms_norm_gradient(as_array(upstream), as_array(case.x), as_array(case.gain), case.eps)
+    computed = gradients_through(rms_norm, (case.x, case.gain), case.eps, upstream)
+    smallest_size = float(np.sqrt(np.mean(as_array(case.x) ** 2, axis=-1)).min())
+    scale = rms_scale(case) * (1 + 1 / smallest_size) * (1 + float(upstream.abs().sum()))
+    for name, theirs, ours in zip(("x", "gain"), computed, expected, strict=True):
+        assert_close(theirs, ours, LAYER, scale, what=f"the gradient of {name}")
+
+
+@law("rms-norm", given=vectors_cases(types=COARSE))
+def in_bfloat16_rms_norm_agrees_with_the_reference(rms_norm: Function, case: VectorsCase) -> None:
+    """In bfloat16 RMS norm agrees with the reference, and its result is bfloat16 too.
+
+    Kills: a result left in float32, to which the mean square was raised; a square in float16, where 256² is ∞.
+    Hint: Print the type of every step. Where did you go to a wider one, and where do you come back?
+    """
+    actual = rms_norm(case.x, case.gain, case.eps)
+    assert_same_type(actual, case.x)
+    expected = reference.norm.rms_norm(as_array(case.x), as_array(case.gain), case.eps)
+    assert_close(actual, expected, ROUNDING, rms_scale(case))
+
+
+@law("rms-norm", given=many_cases())
+def in_bfloat16_entries_of_one_size_become_their_signs(rms_norm: Function, case: ManyCase) -> None:
+    """In bfloat16 a wide position whose entries are all of one size, up to 131,072, becomes their signs.
+
+    Kills: a sum of squares that is kept in bfloat16 while it grows, and stops; squares in float16, where 256² is ∞.
+    Hint: The mean square of a thousand entries of size 1 is 1. What does your sum of squares say after 256 of them?
+    """
+    gain = numbers(case.seed, "gain", case.count).bfloat16()
+    actual = rms_norm(case.size * case.signs, gain, TINY)
+    assert_close(actual, gain * case.signs, ROUNDING, 1 + float(gain.abs().max()), what="the norm of one size")

@@ -1,6 +1,6 @@
-"""Laws of the schedules of the rate, and of clipping.
+"""Laws of AdamW, of the schedules of the rate, and of clipping.
 
-AdamW has its laws in the tests: it is no function of what it is given, for it remembers and moves its parameters.
+An optimizer remembers and moves its parameters; asked for all its steps at once, it is a function of what it is given.
 """
 
 import math
@@ -16,9 +16,67 @@ from torch import Tensor
 from minitransformer import reference
 from minitransformer.laws.cases import Draw, distinct_sizes, dtypes, numbers, seeds
 from minitransformer.laws.law import law
-from minitransformer.laws.tolerances import ROUNDING, SUM, as_array, assert_close
+from minitransformer.laws.tolerances import LAYER, ROUNDING, SUM, as_array, assert_close
 
 Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class StepsCase:
+    """A parameter, its gradient at each step, and the settings of the optimizer."""
+
+    height: int
+    width: int
+    n_steps: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    dtype: torch.dtype
+    seed: int
+
+    @cached_property
+    def start(self) -> Tensor:
+        """The parameter before the first step."""
+        return numbers(self.seed, "start", self.height, self.width, dtype=self.dtype)
+
+    @cached_property
+    def gradients(self) -> list[Tensor]:
+        """The gradient of each step."""
+        return [
+            numbers(self.seed, f"gradient {step}", *self.start.shape, dtype=self.dtype) for step in range(self.n_steps)
+        ]
+
+    @cached_property
+    def signs(self) -> Tensor:
+        """Where the first gradient points: 1 or −1 for each entry."""
+        return torch.where(self.gradients[0] < 0, -1.0, 1.0).to(self.dtype)
+
+    @property
+    def size(self) -> float:
+        """The largest number that a step meets: an entry of the parameter, or how far it moves."""
+        return 1 + float(self.start.abs().max()) + self.n_steps
+
+    @property
+    def memory(self) -> float:
+        """How many gradients the longer of the two means runs over: its rounding is that of a long sum."""
+        return 4 * self.n_steps / (1 - max(self.betas))
+
+
+@st.composite
+def steps_cases(draw: Draw, /, **fixed: Any) -> StepsCase:
+    """Some steps of the optimizer, down to a single one of a single entry."""
+    height, width, n_steps = draw(distinct_sizes(3, may_be_one=(0, 1, 2)))
+    drawn = {
+        "n_steps": n_steps,
+        "lr": draw(st.sampled_from([1e-3, 0.1])),
+        "betas": draw(st.sampled_from([(0.9, 0.999), (0.0, 0.5), (0.5, 0.0)])),
+        "eps": draw(st.sampled_from([1e-8, 1e-2])),
+        "weight_decay": draw(st.sampled_from([0.0, 0.01, 0.5])),
+        "dtype": draw(dtypes),
+        "seed": draw(seeds),
+    }
+    return StepsCase(height, width, **(drawn | fixed))
 
 
 @dataclass(frozen=True)
@@ -85,6 +143,120 @@ def gradients_cases(draw: Draw, sizes: tuple[float, ...] = (0.0, 1e-4, 1.0, 1e4)
 def norm_of(gradients: list[Tensor]) -> float:
     """The length of gradients taken as one vector."""
     return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+
+
+# AdamW
+
+
+@law("adamw", given=steps_cases(eps=0.0, weight_decay=0.0))
+def a_constant_gradient_moves_by_the_rate(adamw: Function, case: StepsCase) -> None:
+    """A constant gradient of any size moves each entry by exactly the rate at every step, the first one included.
+
+    Kills: no bias correction, of either mean; the correction with t − 1; the gradient itself as the step.
+    Hint: Both means start at 0. After the first step, what share of the gradient does each of them hold?
+    """
+    for size in (1e-3, 1e3):
+        after = adamw(case.start, case.n_steps * [size * case.signs], case.lr, case.betas, case.eps, case.weight_decay)
+        expected = case.start - case.n_steps * case.lr * case.signs
+        assert_close(after, expected, LAYER, case.size, what=f"the parameter under gradients of size {size:g}")
+
+
+@law("adamw", given=steps_cases(weight_decay=0.5))
+def decay_is_decoupled_from_the_gradient(adamw: Function, case: StepsCase) -> None:
+    """Without gradients, each step multiplies the parameter by 1 − lr · λ and does nothing else.
+
+    Kills: L2 decay in the gradient, which the second mean divides away; decay without the rate; no decay.
+    Hint: With a gradient of 0, how far does the decay alone move a parameter of 1? And one of 100?
+    """
+    still = torch.zeros_like(case.start)
+    after = adamw(case.start, case.n_steps * [still], case.lr, case.betas, case.eps, case.weight_decay)
+    shrunk = (1 - case.lr * case.weight_decay) ** case.n_steps
+    assert_close(after, case.start * shrunk, SUM, 4 * case.n_steps, what="a parameter that only decays")
+
+
+@law("adamw", given=steps_cases(n_steps=1))
+def decay_and_step_add_up(adamw: Function, case: StepsCase) -> None:
+    """A step with decay is the step without it, minus lr · λ times the parameter as it was.
+
+    Kills: L2 decay in the gradient; decay of the parameter after the step; decay that is multiplied in twice.
+    Hint: Which parameter decays: the one from before the step, or the one that has just been moved?
+    """
+    with_decay = adamw(case.start, case.gradients, case.lr, case.betas, case.eps, case.weight_decay)
+    without = adamw(case.start, case.gradients, case.lr, case.betas, case.eps, 0.0)
+    expected = without - case.lr * case.weight_decay * case.start
+    assert_close(with_decay, expected, SUM, 4, what="a step with decay")
+
+
+@law("adamw", given=steps_cases(eps=0.0))
+def the_size_of_the_gradients_does_not_matter(adamw: Function, case: StepsCase) -> None:
+    """Multiplying all gradients by a number changes nothing when eps is 0.
+
+    Kills: L2 decay in the gradient; no root of the second mean; plain gradient descent.
+    Hint: Double every gradient. What happens to the first mean, to the second one, and to the step?
+    """
+    settings = case.lr, case.betas, case.eps, case.weight_decay
+    expected = adamw(case.start, case.gradients, *settings)
+    stretched = adamw(case.start, [64 * gradient for gradient in case.gradients], *settings)
+    assert_close(stretched, expected, LAYER, 4 * case.n_steps, what="the parameter under gradients 64 times as large")
+
+
+@law("adamw", given=steps_cases(n_steps=1, weight_decay=0.0, eps=1e-2))
+def eps_is_added_to_the_root(adamw: Function, case: StepsCase) -> None:
+    """The first step moves by lr · g / (|g| + eps): eps stands beside the size of the gradient, outside the root.
+
+    Kills: eps inside the root; eps beside the mean before its correction; no eps at all.
+    Hint: Let the gradient be as small as eps. After the first step, is it the root that you add eps to, or the square?
+    """
+    gradient = case.eps * case.gradients[0]
+    after = adamw(case.start, [gradient], case.lr, case.betas, case.eps, case.weight_decay)
+    expected = case.start - case.lr * gradient / (gradient.abs() + case.eps)
+    assert_close(after, expected, LAYER, case.size, what="the parameter after a step by a gradient as small as eps")
+
+
+@law("adamw", given=steps_cases(n_steps=2, betas=(0.5, 0.9), eps=0.0, weight_decay=0.0))
+def each_mean_forgets_at_its_own_rate(adamw: Function, case: StepsCase) -> None:
+    """After one gradient and then none, the second step is β₁/(1 + β₁) of the rate, over the root of β₂/(1 + β₂).
+
+    Kills: swapped betas; means that are not kept between steps; the largest second mean for the last (AMSGrad).
+    Hint: After a gradient g and then 0, what do the two means hold? Which beta fades which of them?
+    """
+    beta_1, beta_2 = case.betas
+    gradients = [case.gradients[0], torch.zeros_like(case.start)]
+    after = adamw(case.start, gradients, case.lr, case.betas, case.eps, case.weight_decay)
+    second_step = beta_1 / (1 + beta_1) / math.sqrt(beta_2 / (1 + beta_2))
+    expected = case.start - case.lr * (1 + second_step) * case.signs
+    assert_close(after, expected, LAYER, case.size, what="the parameter after a gradient and then none")
+
+
+@law("adamw", given=steps_cases())
+def each_entry_moves_by_itself(adamw: Function, case: StepsCase) -> None:
+    """A row of the parameter moves as it would alone, whatever gradients the others have.
+
+    Kills: one second mean for the whole parameter; a gradient that is divided by its norm.
+    Hint: Make the gradients of one row a hundred times as large. May any other row move differently?
+    """
+    settings = case.lr, case.betas, case.eps, case.weight_decay
+    whole = adamw(case.start, case.gradients, *settings)
+    alone = adamw(case.start[:1], [gradient[:1] for gradient in case.gradients], *settings)
+    assert_close(whole[:1], alone, SUM, case.memory, what="the first row")
+
+
+@law("adamw", given=steps_cases())
+def the_steps_agree_with_the_reference(adamw: Function, case: StepsCase) -> None:
+    """Some steps agree with those of the reference, one after another.
+
+    Kills: a step that is counted from 0; a mean with the wrong share of the new gradient; all that the others overlook.
+    Hint: Take one entry and two steps, and write down m, v and the parameter after each. Which differs first?
+    """
+    parameter = as_array(case.start)
+    first, second = 0.0 * parameter, 0.0 * parameter
+    settings = case.lr, case.betas, case.eps, case.weight_decay
+    for step, gradient in enumerate(case.gradients, start=1):
+        parameter, first, second = reference.optimizer.adamw_update(
+            parameter, as_array(gradient), first, second, step, *settings
+        )
+    after = adamw(case.start, case.gradients, *settings)
+    assert_close(after, parameter, SUM, case.memory, what="the parameter after all steps")
 
 
 # Schedules that end

@@ -48,20 +48,32 @@ class Report:
         counts += [f"{len(self.not_judged)} not judged"] if self.not_judged else []
         return f"{self.name}, judged as {self.claim}: {', '.join(counts)}"
 
+    @property
+    def obstacle(self) -> str:
+        """The one reason for which no law could be judged, if it is one."""
+        reasons = {finding.message for finding in self.not_judged}
+        return reasons.pop() if len(reasons) == 1 and len(self.not_judged) == len(self.findings) else ""
+
+    def reason_of(self, finding: Finding) -> str:
+        """Why a law was not judged, unless it is said once for all."""
+        is_said_here = finding.verdict == NOT_JUDGED and not self.obstacle
+        return f" (not judged: {finding.message})" if is_said_here else ""
+
     def __str__(self) -> str:
-        lines = [self.summary, ""]
-        lines += [f"{MARKS[finding.verdict]} {finding.sentence}{reason_of(finding)}" for finding in self.findings]
+        lines = [self.summary, *([f"Nothing was judged: {self.obstacle}"] if self.obstacle else []), ""]
+        lines += [f"{MARKS[finding.verdict]} {finding.sentence}{self.reason_of(finding)}" for finding in self.findings]
         for finding in self.failures:
             lines += ["", "─" * 80, *failure_lines(finding)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{MARKS[finding.verdict]}</td><td>{escape(finding.sentence + reason_of(finding))}</td></tr>"
+            f"<tr><td>{MARKS[finding.verdict]}</td><td>{escape(finding.sentence + self.reason_of(finding))}</td></tr>"
             for finding in self.findings
         )
         details = "".join(failure_html(finding) for finding in self.failures)
-        return f"<p><b>{escape(self.summary)}</b></p><table>{rows}</table>{details}"
+        obstacle = f"<p>Nothing was judged: {escape(self.obstacle)}</p>" if self.obstacle else ""
+        return f"<p><b>{escape(self.summary)}</b></p>{obstacle}<table>{rows}</table>{details}"
 
     def entries(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
@@ -73,11 +85,6 @@ class Report:
         return json.dumps(self.entries(), ensure_ascii=False, indent=2)
 
 
-def reason_of(finding: Finding) -> str:
-    """Why a law was not judged."""
-    return f" (not judged: {finding.message})" if finding.verdict == NOT_JUDGED else ""
-
-
 def failure_lines(finding: Finding) -> list[str]:
     """One broken law, to read in a terminal."""
     lines = [f"✗ {finding.sentence}", f"  {finding.equation}", "", f"  Found: {finding.message}"]
@@ -86,7 +93,7 @@ def failure_lines(finding: Finding) -> list[str]:
         for table in finding.counterexample:
             lines += ["", *(f"    {line}" for line in table_lines(table))]
     lines += ["", f"  Think: {finding.hint}"]
-    return lines + ([f"  Known mistakes of this kind: {finding.looks_like}"] if finding.looks_like else [])
+    return [*lines, f"  {finding.looks_like}"]
 
 
 def table_lines(table: Table) -> list[str]:
@@ -109,12 +116,11 @@ def table_lines(table: Table) -> list[str]:
 def failure_html(finding: Finding) -> str:
     """One broken law, to read in a notebook."""
     tables = "".join(table_html(table) for table in finding.counterexample)
-    known = f"<p>Known mistakes of this kind: {escape(finding.looks_like)}</p>" if finding.looks_like else ""
     return (
         f"<hr><p><b>✗ {escape(finding.sentence)}</b><br><code>{escape(finding.equation)}</code></p>"
         f"<p>Found: {escape(finding.message)}</p>"
         + (f"<p>On the smallest case that shows it:</p>{tables}" if tables else "")
-        + f"<p><i>{escape(finding.hint)}</i></p>{known}"
+        + f"<p><i>{escape(finding.hint)}</i></p><p>{escape(finding.looks_like)}</p>"
     )
 
 

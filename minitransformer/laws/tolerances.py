@@ -4,6 +4,8 @@
 result. Neither is ever raised to make a test pass: a failure is explained first.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -59,6 +61,22 @@ def assert_same(actual: object, expected: object, what: str = "the result") -> N
     assert not differing, f"{what} should be the same bit for bit, but {differing} of {found.size} entries differ"
 
 
+def assert_same_type(actual: torch.Tensor, given: torch.Tensor) -> None:
+    """Fail unless a result is of the float type that it was computed from."""
+    assert actual.dtype == given.dtype, (
+        f"the result should be {name_of(given.dtype)}, as what it was computed from, but is {name_of(actual.dtype)}"
+    )
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """A type by its own name.
+
+    >>> name_of(torch.bfloat16)
+    'bfloat16'
+    """
+    return str(dtype).removeprefix("torch.")
+
+
 def as_array(values: object) -> np.ndarray:
     """Values of any kind as an array; no float type loses anything in float64."""
     if isinstance(values, torch.Tensor):
@@ -66,6 +84,11 @@ def as_array(values: object) -> np.ndarray:
         return (values.double() if values.is_floating_point() else values).cpu().numpy()
     array = np.asarray(values)
     return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+
+
+def as_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Named tensors, such as parameters, as the reference takes them."""
+    return {name: as_array(tensor) for name, tensor in tensors.items()}
 
 
 def eps_of(values: object) -> float:

@@ -197,6 +197,12 @@ class BertForPreTraining(BertPreTrainedModel):
             "next_sentence_loss": LossPart(cross_entropy(follows, next_sentence_label, reduction="sum"), len(follows)),
         }
 
+    def training_counts(
+        self, labels: Int[Tensor, "B L"], next_sentence_label: Int[Tensor, " B"], **_: Any
+    ) -> dict[str, int]:
+        """How many words and pairs the parts of the loss are over."""
+        return {"masked_lm_loss": int((labels != IGNORED).sum()), "next_sentence_loss": len(next_sentence_label)}
+
 
 class BertForMaskedLM(BertPreTrainedModel):
     """BERT with the head that fills in masked words.
@@ -231,6 +237,10 @@ class BertForMaskedLM(BertPreTrainedModel):
         positions = asked_positions(labels)
         hidden_BPD = self.bert.answers_at(positions, **inputs)
         return {"masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels.gather(1, positions))}
+
+    def training_counts(self, labels: Int[Tensor, "B L"], **_: Any) -> dict[str, int]:
+        """How many words the loss is over."""
+        return {"masked_lm_loss": int((labels != IGNORED).sum())}
 
 
 class BertForNextSentencePrediction(BertPreTrainedModel):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
-from minitransformer.reference.feed_forward import linear
+from minitransformer.reference.feed_forward import linear, linear_gradient
 from minitransformer.reference.parameters import Parameters
 
 
@@ -24,6 +24,24 @@ def softmax(x: Float[np.ndarray, "..."], axis: int = -1) -> Float[np.ndarray, ".
     return exponential / np.sum(exponential, axis=axis, keepdims=True)
 
 
+def softmax_gradient(
+    upstream: Float[np.ndarray, "..."], x: Float[np.ndarray, "..."], axis: int = -1
+) -> Float[np.ndarray, "..."]:
+    """What the loss gains per unit of each score.
+
+    Gradient grad:softmax:
+        ∂xᵢ = pᵢ (gᵢ − Σⱼ pⱼ gⱼ), p = softmax(x)
+        with g = ∂L/∂p, pⱼ = exp(xⱼ) / Z, Z = Σᵢ exp(xᵢ).
+        A score moves its own exponential, and Z for all of them: ∂pⱼ/∂xᵢ = pⱼ δᵢⱼ − pⱼ pᵢ, because ∂Z/∂xᵢ = exp(xᵢ).
+        Hence ∂xᵢ = Σⱼ gⱼ pⱼ (δᵢⱼ − pᵢ). The maximum is a constant in numerator and denominator, and cancels.
+
+    >>> softmax_gradient(np.array([1.0, 0.0]), np.zeros(2)).tolist()
+    [0.25, -0.25]
+    """
+    share = softmax(x, axis)
+    return share * (upstream - np.sum(share * upstream, axis=axis, keepdims=True))
+
+
 def log_softmax(x: Float[np.ndarray, "..."], axis: int = -1) -> Float[np.ndarray, "..."]:
     """The logarithm of the softmax, without ever taking the logarithm of a rounded zero.
 
@@ -37,6 +55,22 @@ def log_softmax(x: Float[np.ndarray, "..."], axis: int = -1) -> Float[np.ndarray
     """
     largest = np.max(x, axis=axis, keepdims=True)
     return x - largest - np.log(np.sum(np.exp(x - largest), axis=axis, keepdims=True))
+
+
+def log_softmax_gradient(
+    upstream: Float[np.ndarray, "..."], x: Float[np.ndarray, "..."], axis: int = -1
+) -> Float[np.ndarray, "..."]:
+    """What the loss gains per unit of each score, through the logarithms of the shares.
+
+    Gradient grad:log-softmax:
+        ∂xᵢ = gᵢ − softmax(x)ᵢ · Σⱼ gⱼ
+        with g = ∂L/∂y, yⱼ = xⱼ − ln Σᵢ exp(xᵢ).
+        Each y has the slope 1 in its own score, and −exp(xᵢ) / Σ exp(x) = −softmax(x)ᵢ in every score i.
+
+    >>> log_softmax_gradient(np.array([1.0, 0.0]), np.zeros(2)).tolist()
+    [0.5, -0.5]
+    """
+    return upstream - softmax(x, axis) * np.sum(upstream, axis=axis, keepdims=True)
 
 
 def attention_weights(
@@ -64,6 +98,32 @@ def attention_weights(
         if readable.any():
             weights[row][readable] = softmax(score[row][readable])
     return weights
+
+
+def attention_weights_gradient(
+    upstream: Float[np.ndarray, "... L M"],
+    query: Float[np.ndarray, "... L K"],
+    key: Float[np.ndarray, "... M K"],
+    may_attend: Bool[np.ndarray, "..."] | None = None,
+    scale: float | None = None,
+) -> tuple[Float[np.ndarray, "... L K"], Float[np.ndarray, "... M K"]]:
+    """What the loss gains per unit of each query and key, through the weights.
+
+    Gradient grad:attention-weights:
+        ∂S = A ∘ (G − Σⱼ Aⱼ Gⱼ), ∂Q = ∂S K / √d_k, ∂K = ∂Sᵀ Q / √d_k
+        with G = ∂L/∂A, A = softmax(S), S = Q Kᵀ / √d_k.
+        The softmax has ∂Aⱼ/∂Sᵢ = Aⱼ (δᵢⱼ − Aᵢ), so ∂Sᵢ = Σⱼ Gⱼ Aⱼ (δᵢⱼ − Aᵢ) = Aᵢ (Gᵢ − Σⱼ Aⱼ Gⱼ).
+        S is a product, and d(Q Kᵀ) = dQ Kᵀ + Q dKᵀ gives ∂Q and ∂K.
+        A hidden key has Aᵢ = 0, hence ∂Sᵢ = 0; a row that sees nothing is 0 throughout and passes nothing on.
+
+    >>> halves = attention_weights_gradient(np.array([[1.0, 0.0]]), np.ones((1, 1)), np.array([[0.0], [0.0]]))
+    >>> [gradient.tolist() for gradient in halves]
+    [[[0.0]], [[0.25], [-0.25]]]
+    """
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    weights = attention_weights(query, key, may_attend, scale)
+    for_score = weights * (upstream - np.sum(weights * upstream, axis=-1, keepdims=True))
+    return factor * for_score @ key, factor * for_score.mT @ query
 
 
 def scaled_dot_product_attention(
@@ -99,20 +159,14 @@ def attention_gradient(
     Gradient grad:attention:
         ∂V = Aᵀ G, ∂A = G Vᵀ, ∂S = A ∘ (∂A − Σⱼ Aⱼ ∂Aⱼ), ∂Q = ∂S K / √d_k, ∂K = ∂Sᵀ Q / √d_k
         with G = ∂L/∂O, O = A V, A = softmax(S), S = Q Kᵀ / √d_k.
-        O and S are products, and d(X Y) = dX Y + X dY gives ∂A, ∂V, ∂Q and ∂K at once.
-        The softmax has ∂Aⱼ/∂Sᵢ = Aⱼ (δᵢⱼ − Aᵢ), so ∂Sᵢ = Σⱼ ∂Aⱼ Aⱼ (δᵢⱼ − Aᵢ) = Aᵢ (∂Aᵢ − Σⱼ Aⱼ ∂Aⱼ).
-        A hidden key has Aᵢ = 0, hence ∂Sᵢ = 0; a row that sees nothing is 0 throughout and passes nothing on.
+        O is a product, and d(A V) = dA V + A dV gives ∂A and ∂V; from ∂A on it is the gradient of the weights.
 
     >>> ones = np.ones((1, 1))
     >>> [gradient.item() for gradient in attention_gradient(ones, ones, ones, ones)]
     [0.0, 0.0, 1.0]
     """
-    d_k = query.shape[-1]
-    factor = 1 / math.sqrt(d_k) if scale is None else scale
-    weights = attention_weights(query, key, may_attend, scale)
-    for_weights = upstream @ value.mT
-    for_score = weights * (for_weights - np.sum(weights * for_weights, axis=-1, keepdims=True))
-    return factor * for_score @ key, factor * for_score.mT @ query, weights.mT @ upstream
+    for_query, for_key = attention_weights_gradient(upstream @ value.mT, query, key, may_attend, scale)
+    return for_query, for_key, attention_weights(query, key, may_attend, scale).mT @ upstream
 
 
 def multi_head_attention(
@@ -140,8 +194,45 @@ def multi_head_attention(
     key_HMK = split_heads(linear(memory, parameters["key.weight"], parameters["key.bias"]), n_heads)
     value_HMK = split_heads(linear(memory, parameters["value.weight"], parameters["value.bias"]), n_heads)
     read_HLK = scaled_dot_product_attention(query_HLK, key_HMK, value_HMK, may_attend)
-    heads = [read_HLK[..., head, :, :] for head in range(n_heads)]
-    return linear(np.concatenate(heads, axis=-1), parameters["output.weight"], parameters["output.bias"])
+    return linear(merge_heads(read_HLK), parameters["output.weight"], parameters["output.bias"])
+
+
+def multi_head_attention_gradient(
+    upstream: Float[np.ndarray, "... L D"],
+    parameters: Parameters,
+    n_heads: int,
+    x: Float[np.ndarray, "... L D"],
+    memory: Float[np.ndarray, "... M D"],
+    may_attend: Bool[np.ndarray, "..."] | None = None,
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """What the loss gains per unit of each parameter, of the input and of the memory, by their names.
+
+    Gradient grad:multi-head-attention:
+        ∂W_O, ∂b_O, ∂R by grad:linear at the heads side by side, R = Concat(head₁, …, head_h)
+        ∂Qⁱ, ∂Kⁱ, ∂Vⁱ by grad:attention with G = ∂headᵢ, the columns of ∂R that are head i's
+        ∂W, ∂b of W_Q, W_K, W_V by grad:linear at X, Y, Y; ∂X from the queries, ∂Y from keys and values together.
+        The chain rule, from the output backwards; a head passes nothing to the columns of another.
+
+    >>> matrices = {f"{name}.weight": np.eye(1) for name in ("query", "key", "value", "output")}
+    >>> biases = {f"{name}.bias": np.zeros(1) for name in ("query", "key", "value", "output")}
+    >>> one = np.ones((1, 1))
+    >>> gradient = multi_head_attention_gradient(one, matrices | biases, 1, one, one)
+    >>> [gradient[name].item() for name in ("value.weight", "output.bias", "x", "memory")]
+    [1.0, 1.0, 0.0, 1.0]
+    """
+    asked = {"query": x, "key": memory, "value": memory}
+    projected = {name: linear(asked[name], parameters[f"{name}.weight"], parameters[f"{name}.bias"]) for name in asked}
+    query_HLK, key_HMK, value_HMK = (split_heads(projected[name], n_heads) for name in asked)
+    read = merge_heads(scaled_dot_product_attention(query_HLK, key_HMK, value_HMK, may_attend))
+    for_read, *for_output = linear_gradient(upstream, read, parameters["output.weight"])
+    for_heads = attention_gradient(split_heads(for_read, n_heads), query_HLK, key_HMK, value_HMK, may_attend)
+    gradient = dict(zip(("output.weight", "output.bias"), for_output, strict=True))
+    passed_on = {}
+    for name, for_head in zip(asked, for_heads, strict=True):
+        passed_on[name], gradient[f"{name}.weight"], gradient[f"{name}.bias"] = linear_gradient(
+            merge_heads(for_head), asked[name], parameters[f"{name}.weight"]
+        )
+    return {**gradient, "x": passed_on["query"], "memory": passed_on["key"] + passed_on["value"]}
 
 
 def split_heads(x: Float[np.ndarray, "... L D"], n_heads: int) -> Float[np.ndarray, "... H L K"]:
@@ -151,3 +242,12 @@ def split_heads(x: Float[np.ndarray, "... L D"], n_heads: int) -> Float[np.ndarr
     [[[1.0, 2.0]], [[3.0, 4.0]]]
     """
     return np.stack(np.split(x, n_heads, axis=-1), axis=-3)
+
+
+def merge_heads(x: Float[np.ndarray, "... H L K"]) -> Float[np.ndarray, "... L D"]:
+    """Put the columns of the heads side by side.
+
+    >>> merge_heads(np.array([[[1.0, 2.0]], [[3.0, 4.0]]])).tolist()
+    [[1.0, 2.0, 3.0, 4.0]]
+    """
+    return np.concatenate([x[..., head, :, :] for head in range(x.shape[-3])], axis=-1)

@@ -115,6 +115,20 @@ def relu(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return np.maximum(0.0, x)
 
 
+def relu_gradient(upstream: Float[np.ndarray, "..."], x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """What the loss gains per unit of the input of the ReLU.
+
+    Gradient grad:relu:
+        ∂x = g where x > 0, and 0 elsewhere
+        with g = ∂L/∂y, y = max(0, x): above zero y is x itself, with slope 1, and below zero it is constant.
+        At zero the two slopes differ and none of them is right; 0 is taken.
+
+    >>> relu_gradient(np.ones(2), np.array([-1.0, 2.0])).tolist()
+    [0.0, 1.0]
+    """
+    return np.where(x > 0, upstream, 0.0)
+
+
 def feed_forward(
     parameters: Parameters, x: Float[np.ndarray, "... D"], activation: Activation = relu
 ) -> Float[np.ndarray, "... D"]:
@@ -132,3 +146,31 @@ def feed_forward(
     """
     inner = linear(x, parameters["inner.weight"], parameters["inner.bias"])
     return linear(activation(inner), parameters["outer.weight"], parameters["outer.bias"])
+
+
+def feed_forward_gradient(
+    upstream: Float[np.ndarray, "... D"], parameters: Parameters, x: Float[np.ndarray, "... D"]
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """What the loss gains per unit of each parameter of the network with the ReLU, and of its input, by their names.
+
+    Gradient grad:feed-forward:
+        ∂W₂, ∂b₂, ∂h by grad:linear at h = f(a); ∂a by grad:relu; ∂W₁, ∂b₁, ∂x by grad:linear at x
+        with a = x W₁ + b₁: the chain rule, from the output backwards.
+
+    >>> inner = {"inner.weight": np.array([[2.0], [-2.0]]), "inner.bias": np.zeros(2)}
+    >>> outer = {"outer.weight": np.array([[5.0, 7.0]]), "outer.bias": np.zeros(1)}
+    >>> feed_forward_gradient(np.ones((1, 1)), inner | outer, np.array([[3.0]]))["x"].tolist()
+    [[10.0]]
+    """
+    inner = linear(x, parameters["inner.weight"], parameters["inner.bias"])
+    for_units, for_outer_weight, for_outer_bias = linear_gradient(upstream, relu(inner), parameters["outer.weight"])
+    for_x, for_inner_weight, for_inner_bias = linear_gradient(
+        relu_gradient(for_units, inner), x, parameters["inner.weight"]
+    )
+    return {
+        "inner.weight": for_inner_weight,
+        "inner.bias": for_inner_bias,
+        "outer.weight": for_outer_weight,
+        "outer.bias": for_outer_bias,
+        "x": for_x,
+    }

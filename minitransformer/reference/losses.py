@@ -26,6 +26,27 @@ def token_cross_entropy(
     return -np.sum(wanted * log_softmax(logits), axis=-1)
 
 
+def token_cross_entropy_gradient(
+    upstream: Float[np.ndarray, "..."],
+    logits: Float[np.ndarray, "... V"],
+    target: Int[np.ndarray, "..."],
+    label_smoothing: float = 0.0,
+) -> Float[np.ndarray, "... V"]:
+    """What the loss gains per unit of each logit, through the surprise of its own token.
+
+    Gradient grad:token-cross-entropy:
+        ∂z = g · (softmax(z) − q), q = (1 − ε) onehot(t) + ε / V
+        with g = ∂L/∂ℓ, ℓ = −Σ_v q_v log softmax(z)_v = −Σ_v q_v z_v + ln Σ_v exp(z_v), because Σ_v q_v = 1.
+        The first term has the slope −q_v; the second has exp(z_v) / Σ exp(z), the softmax itself.
+
+    >>> token_cross_entropy_gradient(np.array([2.0]), np.zeros((1, 2)), np.array([0])).tolist()
+    [[-1.0, 1.0]]
+    """
+    n_classes = logits.shape[-1]
+    wanted = (1 - label_smoothing) * np.eye(n_classes)[target] + label_smoothing / n_classes
+    return upstream[..., None] * (softmax(logits) - wanted)
+
+
 def cross_entropy(
     logits: Float[np.ndarray, "... V"],
     target: Int[np.ndarray, "..."],
@@ -64,17 +85,17 @@ def softmax_cross_entropy_gradient(
 
     Gradient grad:softmax-cross-entropy:
         ∂z = (softmax(z) − q) / |{i counts}|, and 0 where ignored, q = (1 − ε) onehot(t) + ε / V
-        with ℓ = −Σ_v q_v log softmax(z)_v = −Σ_v q_v z_v + ln Σ_v exp(z_v), because Σ_v q_v = 1.
-        The first term has the slope −q_v; the second has exp(z_v) / Σ exp(z), the softmax itself.
+        with L = Σ ℓᵢ / |{i counts}|: every position that counts passes 1 / |{i counts}| on to its own surprise,
+        whose gradient is that of the token cross-entropy.
 
     >>> softmax_cross_entropy_gradient(np.zeros((2, 2)), np.array([0, -100])).tolist()
     [[-0.5, 0.5], [0.0, 0.0]]
     """
-    n_classes = logits.shape[-1]
     counts = target != ignore_index
-    wanted = (1 - label_smoothing) * np.eye(n_classes)[target[counts]] + label_smoothing / n_classes
     gradient = np.zeros_like(logits)
-    gradient[counts] = (softmax(logits[counts]) - wanted) / np.count_nonzero(counts)
+    n_counts = np.count_nonzero(counts)
+    share = np.full(n_counts, 1 / n_counts)
+    gradient[counts] = token_cross_entropy_gradient(share, logits[counts], target[counts], label_smoothing)
     return gradient
 
 
@@ -122,6 +143,21 @@ def mean_squared_error(prediction: Float[np.ndarray, "..."], target: Num[np.ndar
     return float(np.mean((prediction - target) ** 2))
 
 
+def mean_squared_error_gradient(
+    prediction: Float[np.ndarray, "..."], target: Num[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
+    """What the mean squared error gains per unit of each prediction.
+
+    Gradient grad:mean-squared-error:
+        ∂y = 2 (y − t) / n
+        with L = Σ (y − t)² / n: each of the n squares depends on its own prediction alone, with slope 2 (y − t).
+
+    >>> mean_squared_error_gradient(np.array([1.0, 3.0]), np.array([1.0, 1.0])).tolist()
+    [0.0, 2.0]
+    """
+    return 2 * (prediction - target) / prediction.size
+
+
 def masked_lm_loss(logits: Float[np.ndarray, "... V"], labels: Int[np.ndarray, "..."]) -> float:
     """The mean surprise at the words that were selected for prediction, and at no other.
 
@@ -138,6 +174,27 @@ def masked_lm_loss(logits: Float[np.ndarray, "... V"], labels: Int[np.ndarray, "
     return float(sum(surprises)) / len(selected)
 
 
+def masked_lm_loss_gradient(
+    logits: Float[np.ndarray, "... V"], labels: Int[np.ndarray, "..."]
+) -> Float[np.ndarray, "... V"]:
+    """What the masked-word loss gains per unit of each logit.
+
+    Gradient grad:masked-lm-loss:
+        ∂zᵢ = (softmax(zᵢ) − onehot(labelᵢ)) / |S| for i ∈ S, and 0 for every other position
+        with L = −(1 / |S|) Σ_{i ∈ S} log softmax(zᵢ)_{labelᵢ}.
+        The gradient of −log softmax(z)_t is softmax(z) − onehot(t); words that were not selected don't stand in L.
+
+    >>> masked_lm_loss_gradient(np.zeros((2, 2)), np.array([-100, 1])).tolist()
+    [[0.0, 0.0], [0.5, -0.5]]
+    """
+    selected = [position for position in np.ndindex(labels.shape) if labels[position] != IGNORED]
+    gradient = np.zeros_like(logits)
+    for position in selected:
+        gradient[position] = softmax(logits[position]) / len(selected)
+        gradient[position][labels[position]] -= 1 / len(selected)
+    return gradient
+
+
 def next_sentence_loss(logits: Float[np.ndarray, "B 2"], labels: Int[np.ndarray, " B"]) -> float:
     """The mean surprise at whether the second segment followed the first.
 
@@ -151,3 +208,23 @@ def next_sentence_loss(logits: Float[np.ndarray, "B 2"], labels: Int[np.ndarray,
     """
     surprises = [-log_softmax(pair)[label] for pair, label in zip(logits, labels, strict=True)]
     return float(sum(surprises)) / len(labels)
+
+
+def next_sentence_loss_gradient(
+    logits: Float[np.ndarray, "B 2"], labels: Int[np.ndarray, " B"]
+) -> Float[np.ndarray, "B 2"]:
+    """What the next-sentence loss gains per unit of each logit.
+
+    Gradient grad:next-sentence-loss:
+        ∂z_label = −(1 − p) / B, ∂z_other = (1 − p) / B, p = softmax(z)_label
+        with ℓ = −ln p, ∂ℓ/∂z = softmax(z) − onehot(label), and the other share is 1 − p.
+        What one logit is to gain the other is to lose: only their difference counts.
+
+    >>> next_sentence_loss_gradient(np.zeros((2, 2)), np.array([0, 1])).tolist()
+    [[-0.25, 0.25], [0.25, -0.25]]
+    """
+    gradient = np.zeros_like(logits)
+    for pair, label, slopes in zip(logits, labels, gradient, strict=True):
+        surprising = softmax(pair)[1 - label]
+        slopes[label], slopes[1 - label] = -surprising / len(labels), surprising / len(labels)
+    return gradient

@@ -69,6 +69,31 @@ def rms_norm(
     return gain * x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + eps)
 
 
+def rms_norm_gradient(
+    upstream: Float[np.ndarray, "... D"],
+    x: Float[np.ndarray, "... D"],
+    gain: Float[np.ndarray, " D"],
+    eps: float = 1e-6,
+) -> tuple[Float[np.ndarray, "... D"], Float[np.ndarray, " D"]]:
+    """What the loss gains per unit of the input and the gain.
+
+    Gradient grad:rms-norm:
+        ∂x = (ĝ − n · mean(ĝ · n)) / s, ∂gain = Σ g · n
+        with g = ∂L/∂y, y = gain · n, ĝ = gain · g = ∂L/∂n, n = x / s, s = √(mean(x²) + eps).
+        An input moves n directly, by 1 / s, and through s, for ∂s/∂xᵢ = xᵢ / (D s) = nᵢ / D and ∂nⱼ/∂s = −nⱼ / s.
+        Summing ĝⱼ ∂nⱼ/∂xᵢ over j gives the two terms; the gain collects from every position.
+
+    >>> [gradient.tolist() for gradient in rms_norm_gradient(np.array([1.0, 0.0]), np.ones(2), np.ones(2), eps=0.0)]
+    [[0.5, -0.5], [1.0, 0.0]]
+    """
+    size = np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + eps)
+    normal = x / size
+    for_normal = upstream * gain
+    through_size = normal * np.mean(for_normal * normal, axis=-1, keepdims=True)
+    positions = tuple(range(x.ndim - 1))
+    return (for_normal - through_size) / size, np.sum(upstream * normal, axis=positions)
+
+
 def learned_layer_norm(
     parameters: Parameters, x: Float[np.ndarray, "... D"], eps: float = 1e-12
 ) -> Float[np.ndarray, "... D"]:

@@ -1,19 +1,21 @@
 """Hold the whole zoo against the catalogue, write the matrix, and fail where a mutant lives or a law is idle."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from minitransformer.laws.zoo.matrix import claims_without_mutants, matrix_page, survey
-from minitransformer.laws.zoo.mutant import Mutant
+from minitransformer.laws.zoo.mutant import ZOO
 
 
-def with_progress_bar(mutants: Sequence[Mutant]) -> "tqdm[Mutant]":
+def with_progress_bar(judged: Iterable[Any]) -> "tqdm[Any]":
     """Show how many mutants have been judged."""
-    return tqdm(mutants, unit="mutant", desc="zoo")
+    return tqdm(judged, unit="mutant", desc="zoo", total=len(ZOO))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m minitransformer.laws.zoo PAGE.md", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    found = survey(with_progress_bar)
+    found = survey(with_progress_bar, processes=os.cpu_count() or 1)
     Path(arguments[0]).write_text(matrix_page(found), encoding="utf-8")
     print(
         f"{len(found.killed_by)} mutants, {found.n_laws} laws, {len(found.survivors)} survivors, "

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minitransformer.laws.zoo.mutant import mutant
+from minitransformer.laws.zoo.sums import half_for_bfloat16, widened
 
 # The GELU
 
@@ -73,6 +74,13 @@ def share_by_an_exponential(x: Tensor) -> Tensor:
     return x / (1 + torch.exp(-1.702 * x))
 
 
+@mutant("gelu", symptom="Right for days of training in bfloat16, then NaN: one activation grew beyond 65,504.")
+def gelu_by_way_of_float16(x: Tensor) -> Tensor:
+    """Bfloat16 is taken for float16, whose numbers end at 65,504."""
+    half = half_for_bfloat16(x)
+    return (half * 0.5 * (1 + torch.erf(half / math.sqrt(2)))).to(x.dtype)
+
+
 # Its approximation
 
 
@@ -124,6 +132,17 @@ def half_forgotten_in_tanh_form(x: Tensor) -> Tensor:
     return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+@mutant(
+    "gelu-tanh",
+    symptom="Under bfloat16 the widest tensors of the model are float32, at their price.",
+    difficulty="medium",
+)
+def tanh_form_left_in_float32(x: Tensor) -> Tensor:
+    """The cube is taken in float32, which is wise, and the result is not brought back."""
+    wide = widened(x)
+    return 0.5 * wide * (1 + torch.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)))
+
+
 # ReLU
 
 
@@ -169,3 +188,15 @@ def minimum_for_maximum(x: Tensor) -> Tensor:
 def gate_for_its_value(x: Tensor) -> Tensor:
     """It returns the gate, 1 or 0, without multiplying it by x."""
     return (x > 0).to(x.dtype)
+
+
+@mutant("relu", symptom="Under bfloat16 everything from the first activation on is float32.", difficulty="medium")
+def zeros_in_float32(x: Tensor) -> Tensor:
+    """It is the larger of x and of zeros that are in float32 whatever x is in."""
+    return torch.maximum(x, torch.zeros(x.shape))
+
+
+@mutant("relu", symptom="The forward pass is right; silent units are pushed about all the same.", difficulty="hard")
+def slope_of_one_everywhere(x: Tensor) -> Tensor:
+    """What is dropped is subtracted as a constant, so that the gradient passes below zero too."""
+    return x - x.clamp(max=0).detach()

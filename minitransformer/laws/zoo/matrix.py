@@ -1,22 +1,36 @@
 """Which law notices which mutant: the whole zoo, held against the whole catalogue."""
 
+import multiprocessing
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from minitransformer.laws.cases import coins, numbers, whole_numbers
-from minitransformer.laws.checking import laws_of
-from minitransformer.laws.claims import CLAIMS
-from minitransformer.laws.judging import BROKEN, judge
+from minitransformer.attention import MultiHeadAttention
+from minitransformer.embeddings import Embeddings
+from minitransformer.feed_forward import FeedForward
+from minitransformer.heads import ClassificationHead, MaskedWordHead, NextSentenceHead, Pooler
+from minitransformer.laws.block_cases import shapes_of as shapes_of_parameters
+from minitransformer.laws.cases import coins, numbers, randomise, whole_numbers
+from minitransformer.laws.claims import CLAIMS, HEAVY
+from minitransformer.laws.judging import is_broken
+from minitransformer.laws.law import laws_of
+from minitransformer.laws.saving import SavingCase
+from minitransformer.laws.training import RUN
 from minitransformer.laws.zoo.mutant import ZOO, Mutant
 
-MAX_EXAMPLES = 50
-"""Half of what a check asks for, since a survey judges more than a thousand pairs of a mutant and a law."""
+MAX_EXAMPLES, EXAMPLES_OF_HEAVY = 50, 12
+"""Fewer than a check asks for: a survey judges thousands of pairs of a mutant and a law, and some of them are slow."""
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 KILLED, SURVIVED = "✗", "·"
 GITHUB = "https://github.com"
@@ -98,21 +112,34 @@ def mutants_of(claim: str) -> list[Mutant]:
     return [mutant for mutant in ZOO if mutant.claim == claim]
 
 
-def kills(mutant: Mutant, max_examples: int = MAX_EXAMPLES) -> dict[str, bool]:
+def kills(mutant: Mutant, max_examples: int | None = None) -> dict[str, bool]:
     """Whether each law of its claim kills a mutant, by the name of the law."""
+    max_examples = max_examples or (EXAMPLES_OF_HEAVY if mutant.claim in HEAVY else MAX_EXAMPLES)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # wrong functions overflow and divide by zero
-        return {law.name: judge(law, mutant.function, max_examples).verdict == BROKEN for law in laws_of(mutant.claim)}
+        return {law.name: is_broken(law, mutant.function, max_examples) for law in laws_of(mutant.claim)}
 
 
-def survey(progress: Callable[[Sequence[Mutant]], Iterable[Mutant]] = iter, max_examples: int = MAX_EXAMPLES) -> Survey:
-    """Hold every mutant against every law; `progress` wraps the zoo while it is walked through, as tqdm does."""
+def survey(progress: Progress = iter, max_examples: int | None = None, processes: int = 1) -> Survey:
+    """Hold every mutant against every law; `progress` wraps what comes of each mutant while it comes, as tqdm does.
+
+    More processes share the mutants, where the system can fork.
+    """
     began = time.perf_counter()
-    killed_by, passes = {}, {}
-    for mutant in progress(ZOO):
-        killed_by[mutant.name] = kills(mutant, max_examples)
-        passes[mutant.name] = passes_shape_only(mutant)
+    judged = partial(judged_mutant, max_examples=max_examples)
+    with ExitStack() as stack:
+        walk: Callable[..., Iterable[tuple[dict[str, bool], bool]]] = map
+        if processes > 1 and hasattr(os, "fork"):
+            walk = stack.enter_context(multiprocessing.get_context("fork").Pool(processes)).imap
+        found = list(progress(walk(judged, range(len(ZOO)))))
+    killed_by = {mutant.name: deaths for mutant, (deaths, _) in zip(ZOO, found, strict=True)}
+    passes = {mutant.name: passed for mutant, (_, passed) in zip(ZOO, found, strict=True)}
     return Survey(killed_by, passes, time.perf_counter() - began)
+
+
+def judged_mutant(index: int, max_examples: int | None) -> tuple[dict[str, bool], bool]:
+    """Which laws kill the mutant at a place of the zoo, and whether a test of the shape alone lets it pass."""
+    return kills(ZOO[index], max_examples), passes_shape_only(ZOO[index])
 
 
 # What a test of the shape alone would say
@@ -126,17 +153,31 @@ def ordinary_arguments(claim: str) -> tuple[Any, ...]:
     some_selected = token_classes.where(coins(0, "selected", batch, length), -100)
     attention_mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     causal = torch.ones(length, length, dtype=torch.bool).tril().expand(batch, length, length)
+    gain_and_bias = {"norm.gain": torch.ones_like(x[0, 0]), "norm.bias": torch.zeros_like(x[0, 0])}
     query, key, value = (numbers(0, name, batch, length, width) for name in ("query", "key", "value"))
+    rule = causal[:, None]
+    if claim in (*SIZES_OF_BLOCKS, *(f"pre-norm-{block}" for block in SIZES_OF_BLOCKS)):
+        return ordinary_block(claim, x, causal)
     return {
         "softmax": (x,),
         "log-softmax": (x,),
         "attention-weights": (query, key, causal),
         "attention": (query, key, value, causal),
+        "multi-head-attention": (drawn(MultiHeadAttention(width, 2)), 2, x, None, rule),
+        "feed-forward": (drawn(FeedForward(width, 7)), x),
         "layer-norm": (x, torch.ones_like(x[0, 0]), torch.zeros_like(x[0, 0]), 1e-5),
         "rms-norm": (x, torch.ones_like(x[0, 0]), 1e-5),
+        "post-norm": (gain_and_bias, x, torch.sin),
+        "pre-norm": (gain_and_bias, x, torch.sin),
         "gelu": (x,),
         "gelu-tanh": (x,),
         "relu": (x,),
+        "dropout": (x, 0.1),
+        "embeddings": (drawn(Embeddings(width, length, 2, width)), token_classes, token_classes % 2),
+        "pooler": (drawn(Pooler(width)), x),
+        "masked-word-head": (drawn(MaskedWordHead(width, None, vocab_size=7)), x),
+        "next-sentence-head": (drawn(NextSentenceHead(width)), x[:, 0]),
+        "classification-head": (drawn(ClassificationHead(width, n_classes=3)), x[:, 0]),
         "sinusoids": (length, width),
         "causal-visibility": (length,),
         "padding-visibility": (attention_mask,),
@@ -152,11 +193,44 @@ def ordinary_arguments(claim: str) -> tuple[Any, ...]:
         "inverse-square-root-warmup": (6, 4),
         "global-norm": ([query, key],),
         "clip-global-norm": ([query, key], 1.0),
+        "accumulation": (x[0, :3], [(x[1, :2], token_classes[0, :2] % 3), (x[1], token_classes[1] % 3)]),
+        "training-run": (RUN.parameters, RUN.examples, RUN.run),
+        "adamw": (query, [key, value], 0.1, (0.9, 0.999), 1e-8, 0.01),
+        "saving": (SavingCase(n_blocks=1, tied=True, training=False, seed=0).model,),
+        "neighbour-score": (length, 1, torch.tensor([1.0, 0.1], dtype=torch.float64), 2.0, width),
+        "segment-score": (torch.tensor([0, 0, 1, 1, 1]), 1, 2.0, width),
         "positive-pmi": (whole_numbers(0, "counts", 1, 9, length, width),),
         "word-vectors": (x[0].abs(), 2),
         "masking": (token_classes + 5, torch.ones(batch, length, dtype=torch.bool), 4, torch.arange(5, 5 + width)),
         "next-sentence-pairs": ([[5, 7, 4], [6, 8], [3, 9]], 16, np.random.default_rng(0)),
     }[claim]
+
+
+def drawn(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters for a module.
+
+    >>> list(drawn(nn.Linear(2, 1)))
+    ['weight', 'bias']
+    """
+    return dict(randomise(module, seed=0).state_dict())
+
+
+SIZES_OF_BLOCKS = {
+    "encoder-block": (4, 2, 6),
+    "decoder-block": (4, 2, 6),
+    "encoder": (2, 4, 2, 6),
+    "decoder": (2, 4, 2, 6),
+}
+"""The sizes of the blocks and stacks of an ordinary case: blocks where there are several, width, heads, d_ff."""
+
+
+def ordinary_block(claim: str, x: Tensor, causal: Tensor) -> tuple[Any, ...]:
+    """One ordinary case for a block or a stack: a rule as it stands in a decoder, and a memory as long as the input."""
+    kind = claim.removeprefix("pre-norm-")
+    shapes = shapes_of_parameters(kind, kind != claim, *SIZES_OF_BLOCKS[kind])
+    parameters = {name: numbers(0, name, *shape) for name, shape in shapes.items()}
+    memory = (numbers(0, "memory", *x.shape),) if kind.startswith("decoder") else ()
+    return (parameters, 2, x, *memory, causal[:, None])
 
 
 def passes_shape_only(mutant: Mutant) -> bool:
@@ -170,13 +244,17 @@ def passes_shape_only(mutant: Mutant) -> bool:
 
 
 def shapes_of(found: Any) -> Any:
-    """The shape of a tensor, of each tensor of a list, or of a number, which has no axes; an iterator is but one.
+    """The shape of a tensor, of each of several, or of a number, which has no axes; an iterator is but one.
 
     >>> shapes_of([torch.zeros(2, 3), torch.zeros(2)]), shapes_of(0.5)
     ([(2, 3), (2,)], ())
     """
     if isinstance(found, Iterator):
         return "an iterator"
+    if isinstance(found, nn.Module):
+        found = found.state_dict()
+    if isinstance(found, dict):
+        return {name: shapes_of(each) for name, each in found.items()}
     return (
         [shapes_of(each) for each in found] if isinstance(found, list | tuple) else tuple(torch.as_tensor(found).shape)
     )
@@ -188,6 +266,10 @@ def is_finite(found: Any) -> bool:
     >>> is_finite([torch.zeros(2), torch.tensor(float("nan"))])
     False
     """
+    if isinstance(found, nn.Module):
+        found = found.state_dict()
+    if isinstance(found, dict):
+        return is_finite(list(found.values()))
     if isinstance(found, list | tuple | Iterator):
         return all(is_finite(each) for each in found)
     return bool(torch.isfinite(torch.as_tensor(found)).all())

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import cleandoc
+from functools import wraps
+from inspect import cleandoc, signature
 from typing import Any, TypeVar
 
 from minitransformer.errors import InputError
 from minitransformer.laws.claims import CLAIMS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Part = Callable[..., Any]
 
 DIFFICULTIES = ("easy", "medium", "hard")
 
@@ -64,3 +66,14 @@ minitransformer.laws.CLAIMS lists them
         return function
 
     return enter
+
+
+def part_of(build: Callable[[Part], Part], ours: Part) -> Callable[[Part], Part]:
+    """Build a whole function around a part; it has the name, the docstring and the source of the part."""
+
+    def around(part: Part) -> Part:
+        whole = wraps(part)(build(part))
+        whole.__signature__ = signature(ours)  # type: ignore[attr-defined] # else it is that of the part
+        return whole
+
+    return around

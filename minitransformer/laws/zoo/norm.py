@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minitransformer.laws.zoo.mutant import mutant
+from minitransformer.laws.zoo.sums import half_for_bfloat16, one_by_one, widened
 
 # Layer norm
 
@@ -126,6 +127,31 @@ def statistics_without_a_gradient(x: Tensor, gain: Tensor, bias: Tensor, eps: fl
     return gain * centred / deviation + bias
 
 
+@mutant(
+    "layer-norm",
+    symptom="Right in float32; in bfloat16 a wide model trains badly, for its means come out too small.",
+    difficulty="hard",
+)
+def means_by_a_running_sum(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-12) -> Tensor:
+    """Entries and squares are added one by one in their own type; in bfloat16 such sums come to a stop."""
+    width = x.shape[-1]
+    centred = x - one_by_one(x) / width
+    return gain * centred / (one_by_one(centred.square()) / width + eps).sqrt() + bias
+
+
+@mutant(
+    "layer-norm",
+    symptom="In bfloat16 padding turns NaN, and so does a position with one very large entry.",
+    difficulty="medium",
+)
+def norm_by_way_of_float16(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-12) -> Tensor:
+    """Bfloat16 is taken for float16, in which BERT's eps is 0 and 256² is infinite."""
+    half = half_for_bfloat16(x)
+    centred = half - half.mean(-1, keepdim=True)
+    deviation = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+    return gain * (centred / deviation).to(x.dtype) + bias
+
+
 # RMS norm
 
 
@@ -184,3 +210,34 @@ def root_forgotten(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
 def size_without_sign(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
     """It returns the root of the share of each square, and a root has no sign."""
     return gain * (x.square() / (x.square().mean(-1, keepdim=True) + eps)).sqrt()
+
+
+@mutant(
+    "rms-norm",
+    symptom="Under bfloat16 everything from the first norm on is float32, at its price.",
+    difficulty="medium",
+)
+def norm_left_in_float32(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
+    """The position is raised to float32 for its mean square, which is wise, and not brought back."""
+    wide = widened(x)
+    return gain * wide / (wide.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+@mutant(
+    "rms-norm",
+    symptom="Right in float32; in bfloat16 the activations of a wide model are too large.",
+    difficulty="hard",
+)
+def squares_of_a_position_one_by_one(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
+    """The squares are added one by one in their own type; in bfloat16 their sum stops at 256 of them."""
+    return gain * x / (one_by_one(x.square()) / x.shape[-1] + eps).sqrt()
+
+
+@mutant(
+    "rms-norm",
+    symptom="The forward pass is right to the last digit, yet training is unstable at the usual learning rate.",
+    difficulty="hard",
+)
+def mean_square_without_a_gradient(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
+    """The mean square is detached, so that no gradient flows through it."""
+    return gain * x / (x.square().mean(-1, keepdim=True) + eps).sqrt().detach()

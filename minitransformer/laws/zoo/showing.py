@@ -6,7 +6,7 @@ from inspect import getsource
 from textwrap import dedent, fill
 
 from minitransformer.errors import InputError
-from minitransformer.laws.checking import laws_of
+from minitransformer.laws.law import laws_of
 from minitransformer.laws.zoo.matrix import kills
 from minitransformer.laws.zoo.mutant import ZOO, Mutant
 

@@ -10,11 +10,10 @@ from types import FunctionType
 from typing import Any
 
 from minitransformer.errors import InputError
-from minitransformer.laws.checking import SYNONYMS
-from minitransformer.laws.claims import CLAIMS
-from minitransformer.laws.zoo import objectives, small_model
-from minitransformer.laws.zoo.mutant import ZOO, Mutant
-from minitransformer.laws.zoo.rewriting import (
+from minitransformer.laws.claims import CLAIMS, SYNONYMS
+from minitransformer.laws.zoo import masked_lm
+from minitransformer.laws.zoo.game import small_model
+from minitransformer.laws.zoo.game.rewriting import (
     InOurWords,
     Plain,
     Renamed,
@@ -24,6 +23,7 @@ from minitransformer.laws.zoo.rewriting import (
     text_of,
     written_out,
 )
+from minitransformer.laws.zoo.mutant import ZOO, Mutant
 from minitransformer.objectives.masked_lm import IGNORED, mask_tokens
 
 Function = Callable[..., Any]
@@ -171,11 +171,11 @@ def own_definition(function: Function) -> tuple[ast.FunctionDef, dict[str, Any]]
     """The definition of a function as it stands in the file, and what its names mean."""
     if function is not mask_tokens:
         return plain(definition(function)), inspect.unwrap(function).__globals__
-    (node,) = [each for each in ast.walk(definition(objectives.masking)) if getattr(each, "name", "") == "mask"]
+    (node,) = [each for each in ast.walk(definition(masked_lm.masking)) if getattr(each, "name", "") == "mask"]
     assert isinstance(node, ast.FunctionDef)
     set_docstring(node, ast.get_docstring(plain(definition(mask_tokens))) or "")
     parts = {"select": "select_tokens", "fates": "our_fates", "replace": "our_replacements"}
-    return plain(Renamed(parts).visit(node)), vars(objectives)
+    return plain(Renamed(parts).visit(node)), vars(masked_lm)
 
 
 def written_name(function: Function) -> str:
@@ -213,17 +213,23 @@ def mutated(mutant: Mutant) -> tuple[str, ast.FunctionDef]:
 def names_and_helpers(
     body: Sequence[ast.stmt], meanings: dict[str, Any], in_our_words: InOurWords
 ) -> tuple[dict[str, str], Definitions]:
-    """What a mutant calls: functions of the model by the names they have there, and all others to be written out."""
-    names, helpers = {"F": "nn.functional"}, {}
-    for called in {name for statement in body for name in names_used(statement) if is_ours(meanings.get(name))}:
-        function = meanings[called]
-        written = written_name(function)
-        if written == in_our_words.target:
-            helpers[called] = equations()[written]
-        elif written in equations():
-            names[called] = written
-        else:
-            helpers[called] = in_our_words.visit(plain(definition(function)))
+    """What a mutant calls, directly or not: functions of the model by their names there, and others to write out."""
+    names = {"F": "nn.functional"}
+    helpers: Definitions = {}
+    waiting = [(body, meanings)]
+    while waiting:
+        statements, meanings = waiting.pop()
+        called = {name for statement in statements for name in names_used(statement) if is_ours(meanings.get(name))}
+        for name in called - helpers.keys() - names.keys():
+            function = meanings[name]
+            written = written_name(function)
+            if written == in_our_words.target:
+                helpers[name] = equations()[written]
+            elif written in equations():
+                names[name] = written
+            else:
+                helpers[name] = in_our_words.visit(plain(definition(function)))
+                waiting.append((helpers[name].body, inspect.unwrap(function).__globals__))
     return names, helpers
 
 

@@ -15,7 +15,13 @@ from tqdm import tqdm
 
 from minitransformer import files, plots
 from minitransformer.errors import InputError
-from minitransformer.laws.zoo.model_file import debuggable, debuggable_claims, model_file, name_of, require_debuggable
+from minitransformer.laws.zoo.game.model_file import (
+    debuggable,
+    debuggable_claims,
+    model_file,
+    name_of,
+    require_debuggable,
+)
 from minitransformer.laws.zoo.mutant import Mutant
 from minitransformer.laws.zoo.showing import find_mutant
 
