@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minitransformer.equations import in_torch
 from minitransformer.laws import CATALOGUE, CLAIMS, Law
 from minitransformer.laws.cases import few_examples
 from minitransformer.laws.claims import HEAVY
+from minitransformer.laws.zoo import ZOO
 
 by_name = pytest.mark.parametrize("law", CATALOGUE, ids=lambda law: f"{law.claim}:{law.name}")
-FEWEST_LAWS = 4
+FEWEST_LAWS = FEWEST_MUTANTS = 4
 
 
 @by_name
@@ -37,6 +39,13 @@ def test_every_claim_has_laws_enough(claim: str) -> None:
     names = Counter(law.name for law in CATALOGUE if law.claim == claim)
     assert len(names) >= FEWEST_LAWS
     assert set(names.values()) == {1}, "no law should stand twice"
+
+
+@pytest.mark.parametrize("tag", in_torch())
+def test_every_equation_has_laws_and_mutants_enough(tag: str) -> None:
+    laws = {(law.claim, law.name) for law in CATALOGUE if tag in law.equations}
+    assert len(laws) >= FEWEST_LAWS
+    assert sum(mutant.claim == tag for mutant in ZOO) >= FEWEST_MUTANTS
 
 
 def test_a_law_is_read_from_its_docstring() -> None:

@@ -53,6 +53,28 @@ def heads_cut_without_a_transposition(
 
 @mutant(
     "multi-head-attention",
+    symptom="Trains to a worse loss: heads see a few positions whole, and what they read lands at other positions.",
+    difficulty="medium",
+)
+def heads_cut_by_a_view_and_swapped_back(
+    parameters: Parameters,
+    n_heads: int,
+    x: Tensor,
+    memory: Tensor | None = None,
+    may_attend: Tensor | None = None,
+) -> Tensor:
+    """The width is cut into heads by a view into (batch, heads, positions, columns), yet merged by a transposition."""
+    answers = x if memory is None else memory
+    query, key, value = (
+        linear(parameters, name, asked).view(len(x), n_heads, asked.shape[1], -1)
+        for name, asked in (("query", x), ("key", answers), ("value", answers))
+    )
+    read = shares(scaled_scores(query, key), may_attend) @ value
+    return linear(parameters, "output", read.transpose(1, 2).reshape(x.shape))
+
+
+@mutant(
+    "multi-head-attention",
     symptom="The shapes fit and the loss falls a little; what a position read is handed to its neighbours.",
     difficulty="hard",
 )
