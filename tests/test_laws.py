@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minitransformer import kernels
 from minitransformer.equations import in_torch
 from minitransformer.laws import CATALOGUE, CLAIMS, Law
 from minitransformer.laws.cases import few_examples
@@ -14,16 +15,37 @@ from minitransformer.laws.zoo import ZOO
 
 by_name = pytest.mark.parametrize("law", CATALOGUE, ids=lambda law: f"{law.claim}:{law.name}")
 FEWEST_LAWS = FEWEST_MUTANTS = 4
+BY_NO_KERNEL = {
+    "sinusoids",
+    "causal-visibility",
+    "padding-visibility",
+    "packed-visibility",
+    "linear-warmup",
+    "cosine-warmup",
+    "inverse-square-root-warmup",
+    "positive-pmi",
+    "word-vectors",
+    "masking",
+    "next-sentence-pairs",
+    "neighbour-score",
+    "segment-score",
+    "saving",
+}
+"""What is computed by no kernel, so that it need not be asked under each of them."""
 
 
-@by_name
-@pytest.mark.usefixtures("kernels_in_use")
-def test_our_function_keeps_the_law(law: Law) -> None:
+@pytest.mark.parametrize(
+    ("law", "kind"),
+    [(law, kind) for law in CATALOGUE for kind in kernels.KINDS if kind == "fused" or law.claim not in BY_NO_KERNEL],
+    ids=lambda part: f"{part.claim}:{part.name}" if isinstance(part, Law) else part,
+)
+def test_our_function_keeps_the_law(law: Law, kind: str) -> None:
     @given(case=law.cases)
     def keeps(case: object) -> None:
         law.check(CLAIMS[law.claim], case)
 
-    (few_examples(keeps) if law.claim in HEAVY else keeps)()
+    with kernels.use(kind):
+        (few_examples(keeps) if law.claim in HEAVY else keeps)()
 
 
 @by_name
