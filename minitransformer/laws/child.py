@@ -66,6 +66,7 @@ def entries_from_child(work: Work, seconds: float) -> Iterator[Entry]:
 def do_in_child(work: Work, sender: Connection) -> None:
     """Do the work with limits; what it prints and warns of is not shown, for it is called hundreds of times."""
     torch.set_num_threads(1)
+    sys.unraisablehook = lambda _unraisable: None  # the end of a time limit, where it could not be heard
     warnings.simplefilter("ignore")
     limit_memory()
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123

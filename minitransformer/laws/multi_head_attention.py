@@ -26,6 +26,7 @@ LARGE_FACTOR = 1e4
 """It makes scores so large that the exponential of none of them is a number."""
 
 sees_nothing = sequence_cases(visibilities=("random", "one row sees nothing", "nothing"))
+as_long_a_memory = sequence_cases(visibilities=EVERYTHING).map(lambda case: replace(case, memory_length=case.length))
 as_many_examples_as_heads = sequence_cases(visibilities=HIDING).map(lambda case: replace(case, batch=case.n_heads))
 
 
@@ -377,6 +378,18 @@ def reading_a_memory_agrees_with_the_reference(multi_head_attention: Function, c
 
     Kills: a memory that is ignored, or that gives the keys only; code that works only where both lengths are equal.
     Hint: Three linear maps take an input each. Which of the three should take the memory?
+    """
+    parameters = parameters_for(case)
+    found = multi_head_attention(parameters, case.n_heads, case.x, case.memory)
+    assert_close(found, expected_of(parameters, case, case.memory), LAYER)
+
+
+@law("multi-head-attention", given=as_long_a_memory)
+def a_memory_as_long_as_the_sequence_is_read_too(multi_head_attention: Function, case: SequenceCase) -> None:
+    """A memory that is as long as the sequence is read like any other.
+
+    Kills: a memory that is told from the input by its shape.
+    Hint: How does yours find out whether there is a memory to read?
     """
     parameters = parameters_for(case)
     found = multi_head_attention(parameters, case.n_heads, case.x, case.memory)

@@ -231,6 +231,24 @@ def memory_that_is_ignored(
 
 @mutant(
     "multi-head-attention",
+    symptom="Translates well, but for sentences that are as long as their translation: there it reads itself.",
+    difficulty="hard",
+)
+def memory_told_by_its_shape(
+    parameters: Parameters,
+    n_heads: int,
+    x: Tensor,
+    memory: Tensor | None = None,
+    may_attend: Tensor | None = None,
+) -> Tensor:
+    """The memory is told from the input by its shape, so that one of the same shape is never read."""
+    answers = x if memory is None or memory.shape == x.shape else memory
+    query, key, value = heads_of(parameters, n_heads, x, answers)
+    return linear(parameters, "output", merge(shares(scaled_scores(query, key), may_attend) @ value))
+
+
+@mutant(
+    "multi-head-attention",
     symptom="Fine wherever both sequences are of one length, as in a first test; elsewhere a crash.",
     difficulty="medium",
 )
