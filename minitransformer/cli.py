@@ -24,7 +24,6 @@ from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, Ber
 from minitransformer.prediction import classify, fill_masks, open_model
 from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
 from minitransformer.tokenizer import Tokenizer
-from minitransformer.trainer import TrainingInterruptedError
 
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
@@ -376,9 +375,9 @@ def main() -> None:
     """Run the command, and end with 2 for input that cannot be used and 130 for an interrupt."""
     try:
         what_was_asked()()
-    except (InputError, TrainingInterruptedError) as error:
+    except InputError as error:
         print(f"minitransformer: {error}", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED if isinstance(error, TrainingInterruptedError) else EXIT_USAGE)
+        sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         print("minitransformer: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

@@ -202,7 +202,7 @@ def numbered_as_by(model: BertForSequenceClassification, texts: LabelledTexts) -
 
 def judge(trainer: Trainer, dataset: TextClassification, texts: LabelledTexts) -> dict[str, Any]:
     """Accuracy, precision, recall, F1 and the confusion matrix on texts with known classes."""
-    scores, truth = trainer.predict(dataset)
+    scores, truth, _ = trainer.predict(dataset)
     predicted = scores.argmax(-1)
     average = "binary" if len(texts.label_names) == 2 else "macro"
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(

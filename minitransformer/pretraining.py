@@ -20,7 +20,7 @@ from minitransformer.models.bert import BertForPreTraining
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.shards import Shards
 from minitransformer.tokenizer import Tokenizer
-from minitransformer.trainer import Batch, Trainer, add_parts, evaluating, step_seed
+from minitransformer.trainer import Batch, Trainer, add_parts, evaluating, seed_of
 from minitransformer.training_arguments import TrainingArguments, require_positive
 from minitransformer.word_vectors import vectors_from_company
 
@@ -141,16 +141,16 @@ def pretrain(corpus: str, folder: Path, plan: PretrainingPlan) -> dict[str, floa
     trainer = Trainer(
         model, plan.training_arguments(folder / "checkpoints"), train_dataset=pairs, data_collator=collate
     )
-    state = trainer.train(resume_from_checkpoint=True)
+    trainer.train(resume_from_checkpoint=True)
     model.save_pretrained(folder)
     metrics = {
-        "steps": float(state.global_step),
+        "steps": float(trainer.state.global_step),
         "vocabulary": float(text.tokenizer.vocab_size),
         "parameters": float(model.num_parameters()),
         "unigram_entropy": unigram_entropy(text.held_out, text.tokenizer.vocab_size),
         **evaluate_pretraining(model, text.held_out, text.tokenizer, plan.max_length, plan.seed),
     }
-    files.write_json(folder / "history.json", {"history": state.log_history})
+    files.write_json(folder / "history.json", {"history": trainer.state.log_history})
     files.write_json(folder / "metrics.json", metrics)
     return metrics
 
@@ -266,7 +266,7 @@ def evaluate_pretraining(
 ) -> dict[str, float]:
     """The masked-word loss and the next-sentence accuracy on documents, by sums over all that counts."""
     pairs = NextSentencePairs(shards, max_length, seed)
-    collate = MaskedLanguageCollator(tokenizer, generator=torch.Generator().manual_seed(step_seed(seed, len(pairs))))
+    collate = MaskedLanguageCollator(tokenizer, generator=torch.Generator().manual_seed(seed_of(seed, len(pairs))))
     sums: dict[str, LossPart] = {}
     n_right = n_hits = 0
     with evaluating(model), torch.no_grad():

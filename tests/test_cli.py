@@ -1,7 +1,9 @@
 """The command line: what each command prints, how it ends, and one clear line for whatever goes wrong."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from minitransformer import cli, corpora
 from minitransformer.checkpoint import checkpoints
 from minitransformer.finetuning import finetune
 from minitransformer.laws.zoo import ZOO, game
-from minitransformer.trainer import Trainer, TrainingInterruptedError
+from minitransformer.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -286,14 +288,14 @@ def test_an_interrupt_that_could_save_ends_with_130_and_says_how_to_go_on(
     run: Run, places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = split(f"pretrain {{corpus.txt}} --output-dir OUT {TINY}", places, tmp_path / "out")
-    after_update = Trainer.after_update
+    stop_if_asked = Trainer.stop_if_asked
 
-    def stop(self: Trainer, *arguments: object, **options: object) -> None:
-        after_update(self, *arguments, **options)
-        raise TrainingInterruptedError(self.save_checkpoint())
+    def ask_and_stop(self: Trainer) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        stop_if_asked(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "after_update", stop)
+        patch.setattr(Trainer, "stop_if_asked", ask_and_stop)
         code, _, err = run(*line)
     assert code == 130
     assert err.splitlines()[-1].startswith("minitransformer: interrupted; ")

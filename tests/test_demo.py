@@ -44,14 +44,14 @@ from minitransformer import cli, trainer
 from minitransformer.corpora import sources
 
 stop, folder = int(sys.argv[1]), sys.argv[2]
-after_update = trainer.Trainer.after_update
+stop_if_asked = trainer.Trainer.stop_if_asked
 
-def after_update_and_stop(self, *arguments, **options):
-    after_update(self, *arguments, **options)
+def ask_and_stop(self):
     if self.state.global_step == stop:
         os.kill(os.getpid(), signal.SIGINT)
+    stop_if_asked(self)
 
-trainer.Trainer.after_update = after_update_and_stop
+trainer.Trainer.stop_if_asked = ask_and_stop
 cli.DemoPlan = plan
 sources.SYNTHETIC_DOCUMENTS = 60
 sys.argv = ["minitransformer", "demo", "--output-dir", folder]

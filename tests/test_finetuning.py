@@ -98,15 +98,12 @@ def test_the_same_plan_gives_the_same_model_and_another_seed_another(
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     model: Path, table: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after_update = Trainer.after_update
-
-    def stop_at_four(self: Trainer, *arguments: Any, **options: Any) -> None:
-        after_update(self, *arguments, **options)
+    def stop_at_four(self: Trainer) -> None:
         if self.state.global_step == 4:
             raise TrainingInterruptedError(self.save_checkpoint())
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "after_update", stop_at_four)
+        patch.setattr(Trainer, "stop_if_asked", stop_at_four)
         with pytest.raises(TrainingInterruptedError):
             finetune(model, table, tmp_path, tiny_runs.finetuning_plan())
     assert (tmp_path / "checkpoints" / "checkpoint-4").is_dir()

@@ -104,15 +104,12 @@ def test_a_changed_corpus_in_the_same_folder_is_refused(folder: Path, tmp_path: 
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after_update = Trainer.after_update
-
-    def stop_at_seven(self: Trainer, *arguments: Any, **options: Any) -> None:
-        after_update(self, *arguments, **options)
+    def stop_at_seven(self: Trainer) -> None:
         if self.state.global_step == 7:
             raise TrainingInterruptedError(self.save_checkpoint())
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "after_update", stop_at_seven)
+        patch.setattr(Trainer, "stop_if_asked", stop_at_seven)
         with pytest.raises(TrainingInterruptedError):
             pretrain(corpus_of(folder), tmp_path, tiny_runs.plan())
     assert newest_checkpoint(tmp_path / "checkpoints").name == "checkpoint-7"
@@ -291,7 +288,7 @@ def test_a_new_model_begins_with_numbers_at_any_width(folder: Path, hidden_size:
         ("held_out", 1.0, "held_out=1.0 must lie between 0 and 1"),
         ("batch_size", 0, "batch_size=0 must be at least 1"),
         ("max_steps", 0, "max_steps=0 must be at least 1"),
-        ("save_steps", 0, "save_steps=0 must be at least 1"),
+        ("save_steps", 0, "save_steps=0 must be a whole number of updates"),
         ("learning_rate", -1.0, "learning_rate=-1.0 must not be negative"),
         ("warmup_steps", -1, "warmup_steps=-1 must not be negative"),
         ("hidden_size", 30, "hidden_size=30 must be a multiple of num_attention_heads=4"),

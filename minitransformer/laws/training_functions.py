@@ -30,6 +30,7 @@ from minitransformer.losses import IGNORED, cross_entropy
 from minitransformer.optimizer import AdamW
 from minitransformer.pretrained import PretrainedModel
 from minitransformer.trainer import Trainer, TrainerCallback
+from minitransformer.trainer.reading import MicroBatch
 from minitransformer.training_arguments import TrainingArguments
 
 # Before the first step
@@ -121,14 +122,12 @@ def accumulation(
     """
     model = LinearClassifier(weight)
     arguments = TrainingArguments(
-        "unused",
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=len(micro_batches),
-        learning_rate=0.0,
-        max_grad_norm=0.0,
+        "unused", per_device_train_batch_size=1, gradient_accumulation_steps=len(micro_batches)
     )
     with torch.enable_grad():
-        Trainer(model, arguments).update([{"x": inputs, "labels": labels} for inputs, labels in micro_batches])
+        Trainer(model, arguments).learner.accumulate_gradients(
+            [MicroBatch({"x": inputs[None], "labels": labels[None]}) for inputs, labels in micro_batches]
+        )
     return model.weight.grad  # type: ignore[return-value] # the update has just computed it
 
 
@@ -219,7 +218,7 @@ class StoppedError(Exception):
 class Stop(TrainerCallback):
     """End a run as soon as a checkpoint stands."""
 
-    def on_save(self, *_: Any) -> None:
+    def on_save(self, *_: Any, **__: Any) -> None:
         """The checkpoint stands."""
         raise StoppedError
 

@@ -1,0 +1,36 @@
+"""The trainer, and what it is made of, in the order the data flows: order, reading, losses, updates, evaluation."""
+
+from minitransformer.trainer.callbacks import EarlyStoppingCallback, ProgressCallback, TrainerCallback
+from minitransformer.trainer.evaluation import evaluating
+from minitransformer.trainer.learner import decay_groups
+from minitransformer.trainer.loss_parts import add_parts
+from minitransformer.trainer.randomness import seed_of, set_seed
+from minitransformer.trainer.reading import Batch
+from minitransformer.trainer.state import (
+    EvalPrediction,
+    PredictionOutput,
+    TrainerControl,
+    TrainerState,
+    TrainingInterruptedError,
+    TrainOutput,
+)
+from minitransformer.trainer.trainer import Trainer
+
+__all__ = [
+    "Batch",
+    "EarlyStoppingCallback",
+    "EvalPrediction",
+    "PredictionOutput",
+    "ProgressCallback",
+    "TrainOutput",
+    "Trainer",
+    "TrainerCallback",
+    "TrainerControl",
+    "TrainerState",
+    "TrainingInterruptedError",
+    "add_parts",
+    "decay_groups",
+    "evaluating",
+    "seed_of",
+    "set_seed",
+]

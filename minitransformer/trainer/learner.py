@@ -1,0 +1,226 @@
+"""The learner: batches in, one step of the optimizer out, with the gradients of one large batch."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from minitransformer.errors import InputError
+from minitransformer.losses import LossPart
+from minitransformer.optimizer import AdamW, clip_global_norm, global_norm
+from minitransformer.trainer.loss_parts import (
+    LossInParts,
+    LossOf,
+    add_parts,
+    in_parts,
+    require_labels,
+    total_loss,
+    with_any_labels,
+)
+from minitransformer.trainer.noise import noisy_embeddings
+from minitransformer.trainer.processes import Processes
+from minitransformer.trainer.randomness import seed_of
+from minitransformer.trainer.reading import Batch, MicroBatch, count_tokens, in_pieces, to_device
+from minitransformer.training_arguments import TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+
+class Learned(NamedTuple):
+    """What came of an update: the parts of its loss, the norm of its gradient before clipping, the tokens read."""
+
+    parts: dict[str, LossPart]
+    norm: float
+    n_tokens: int
+
+    @property
+    def loss(self) -> float:
+        """The sum of the means of the parts."""
+        return total_loss(self.parts)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether loss and gradient are numbers."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
+class Learner:
+    """A model, its loss and its optimizer, and how one update of theirs is made.
+
+    `tell` is told of the events within an update.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        processes: Processes,
+        loss_of: LossOf | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
+        tell: Callable[[str], None] = lambda _event: None,
+    ) -> None:
+        self.args = args
+        self.processes = processes
+        self.tell = tell
+        self.device = processes.device(args.use_cpu)
+        self.model = model.to(self.device)
+        if args.gradient_checkpointing:
+            require_method(model, "gradient_checkpointing_enable", "gradient_checkpointing=True")
+            model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)  # type: ignore[operator]
+        if args.neftune_noise_alpha:
+            require_method(model, "get_input_embeddings", f"neftune_noise_alpha={args.neftune_noise_alpha}")
+        self.losses = LossInParts(model, loss_of, args.label_smoothing_factor)
+        compiled: Any = torch.compile(self.losses) if args.torch_compile else self.losses
+        self.losses_together = processes.together(compiled, args)
+        given_optimizer, self.lr_scheduler = optimizers
+        self.optimizer: torch.optim.Optimizer = given_optimizer or adamw(model, args)
+        for group in self.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=args.fp16)
+
+    def learn(self, micro_batches: Sequence[MicroBatch], step: int, max_steps: int) -> Learned:
+        """Compute the gradients of an update, and move the parameters by them if they are numbers."""
+        parts = self.gradients(micro_batches, step)
+        self.scaler.unscale_(self.optimizer)
+        n_tokens = sum(count_tokens(batch) for batch, counts in micro_batches if counts)
+        learned = Learned(parts, self.clip_gradients(), int(self.processes.sums([n_tokens])[0]))
+        self.set_rates(step, max_steps)
+        if learned.is_finite:
+            self.tell("on_pre_optimizer_step")
+            self.scaler.step(self.optimizer)
+            self.tell("on_optimizer_step")
+        else:
+            self.optimizer.zero_grad()
+        self.scaler.update()
+        if self.lr_scheduler is not None:
+            self.lr_scheduler.step()
+        return learned
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Train inside the block: dropout on, and noise on word vectors where it was asked for."""
+        self.model.train()
+        alpha = self.args.neftune_noise_alpha
+        if not alpha:
+            yield
+            return
+        with noisy_embeddings(self.model.get_input_embeddings(), alpha):  # type: ignore[operator]
+            yield
+
+    def precision(self) -> torch.autocast:
+        """Compute in half the bits where asked to."""
+        dtype = torch.float16 if self.args.fp16 else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.args.bf16 or self.args.fp16)
+
+    def gradients(self, micro_batches: Sequence[MicroBatch], step: int) -> dict[str, LossPart]:
+        """Gradients and loss of an update; where memory runs out, in smaller pieces if that is allowed."""
+        size = self.args.per_device_train_batch_size
+        while True:
+            torch.manual_seed(seed_of(self.args.seed, step, self.processes.rank))
+            try:
+                return self.accumulate_gradients(in_pieces(micro_batches, size))
+            except RuntimeError as error:
+                if not self.args.auto_find_batch_size or size == 1 or not is_out_of_memory(error):
+                    raise
+            size = self.args.per_device_train_batch_size = max(1, size // 2)
+            logger.warning("memory ran out: from here on %d examples are computed at once", size)
+
+    def accumulate_gradients(self, micro_batches: Sequence[MicroBatch]) -> dict[str, LossPart]:
+        """Add up the gradients of micro-batches to that of one large batch, and give the parts of its loss.
+
+        A mean of the micro-batches' means would weigh a label the more, the fewer there are beside it. So each sum is
+        divided by the count of the whole update. The counts follow from the labels, before anything is computed: one
+        pass forward and one back for each micro-batch are enough, however many parts the loss has.
+        """
+        counts = [self.losses.counts(batch) if counts else {} for batch, counts in micro_batches]
+        names = list(self.losses.counts(micro_batches[0].batch))
+        counted = self.processes.sums([sum(count.get(name, 0) for count in counts) for name in names])
+        count_of_all = {name: int(count) for name, count in zip(names, counted, strict=True)}
+        require_labels(count_of_all)
+        self.optimizer.zero_grad()
+        sums: dict[str, LossPart] = {}
+        for number, ((batch, _), count) in enumerate(zip(micro_batches, counts, strict=True)):
+            if any(count.values()) or self.processes.n_processes > 1:
+                is_last = number == len(micro_batches) - 1
+                sums = add_parts(sums, self.add_gradients(batch, count, count_of_all, is_last))
+                if not is_last:
+                    self.tell("on_substep_end")
+        totals = self.processes.sums([sums[name].total.item() for name in names])
+        return {
+            name: LossPart(torch.tensor(total, dtype=torch.float64), count_of_all[name])
+            for name, total in zip(names, totals, strict=True)
+        }
+
+    def add_gradients(
+        self, batch: Batch, count: Mapping[str, int], count_of_all: Mapping[str, int], is_last: bool
+    ) -> dict[str, LossPart]:
+        """Add the gradients of a micro-batch, divided by the counts of the update, and give the parts of its loss."""
+        counts_for_nothing = not any(count.values())
+        batch = to_device(with_any_labels(batch) if counts_for_nothing else batch, self.device)
+        with self.processes.averaging_gradients(self.losses_together, now=is_last):
+            with self.precision():
+                totals = self.losses_together(batch, 1 if counts_for_nothing else count.get("loss", 0))
+                if counts_for_nothing:
+                    totals = {name: total * 0.0 for name, total in totals.items()}
+                loss = torch.stack([total / count_of_all[name] for name, total in totals.items()]).sum()
+            if not loss.requires_grad:
+                raise InputError("the loss depends on no parameter that learns; is every one of them frozen?")
+            self.scaler.scale(loss * self.processes.n_processes).backward()  # type: ignore[no-untyped-call] # they are averaged, not added
+        return in_parts(totals, {name: count.get(name, 0) for name in totals})
+
+    def clip_gradients(self) -> float:
+        """Shorten the gradients to `max_grad_norm`, and give the norm from before."""
+        learning = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in learning if parameter.grad is not None]
+        norm = global_norm(gradients).item()
+        if 0 < self.args.max_grad_norm < norm < math.inf:
+            for parameter, gradient in zip(learning, clip_global_norm(gradients, self.args.max_grad_norm), strict=True):
+                parameter.grad = gradient
+        return norm
+
+    def set_rates(self, step: int, max_steps: int) -> None:
+        """Give each group of parameters its rate of this step, unless somebody else's schedule does."""
+        if self.lr_scheduler is None:
+            share = self.args.share_of_rate(step, max_steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * share
+        self.rate = float(self.optimizer.param_groups[0]["lr"])
+
+
+def adamw(model: nn.Module, args: TrainingArguments) -> AdamW:
+    """AdamW as the arguments say."""
+    return AdamW(
+        decay_groups(model, args.weight_decay),
+        lr=args.learning_rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_epsilon,
+    )
+
+
+def decay_groups(model: nn.Module, weight_decay: int | float) -> list[dict[str, Any]]:
+    """Matrices decay; biases and the gains of norms, which are vectors, do not."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def require_method(model: nn.Module, method: str, argument: str) -> None:
+    """Refuse an argument that needs something of the model which it doesn't have."""
+    if not hasattr(model, method):
+        raise InputError(f"{argument} needs a model with {method}(), and {type(model).__name__} has none")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory has run out.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    True
+    """
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said

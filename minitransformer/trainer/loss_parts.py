@@ -1,0 +1,176 @@
+"""The loss in parts, each a sum and a count, so that a mean is over everything that counts, however it is cut up."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minitransformer.errors import InputError
+from minitransformer.losses import IGNORED, LossPart, cross_entropy
+from minitransformer.trainer.reading import Batch, count_examples
+
+Totals = dict[str, Tensor]
+Counts = Mapping[str, int]
+LossFunction = Callable[..., Tensor]
+LossOf = Callable[[nn.Module, Batch, int], Tensor]
+"""The mean loss of a model on a batch, so many labels of which count."""
+
+
+class LossInParts(nn.Module):
+    """A model together with its loss: a batch in, the sum of each part of the loss out.
+
+    A model with `training_losses(**batch)` gives its parts itself, and says in `training_counts(**batch)` how many each
+    will be over. Of any other, the mean `loss` of its output is taken times the labels that count.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_of: LossOf | None = None,
+        label_smoothing: int | float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss_of = loss_of
+        self.label_smoothing = label_smoothing
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the model gives its loss in parts itself."""
+        return self.loss_of is None and not self.label_smoothing and hasattr(self.model, "training_losses")
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """How many labels each part of the loss will be over; the labels say so before anything is computed.
+
+        Raises: InputError for a model that gives its loss in parts and does not say it.
+        """
+        if not self.has_parts:
+            return {"loss": count_labels(batch)}
+        if not hasattr(self.model, "training_counts"):
+            raise InputError(
+                f"{type(self.model).__name__} has training_losses, and needs training_counts(**batch) beside it"
+            )
+        return self.model.training_counts(**batch)  # type: ignore[operator, no-any-return]
+
+    def forward(self, batch: Batch, count: int) -> Totals:
+        """The sum of each part of the loss; a mean is one over `count` labels."""
+        if self.has_parts:
+            parts: dict[str, LossPart] = self.model.training_losses(**batch)  # type: ignore[operator]
+            return {name: part.total for name, part in parts.items()}
+        if self.loss_of is not None:
+            return {"loss": self.loss_of(self.model, batch, count) * count}
+        if self.label_smoothing:
+            return {"loss": smoothed_loss(self.model, batch, self.label_smoothing)}
+        return {"loss": mean_loss(self.model(**batch), self.model) * count}
+
+
+def mean_loss(output: Any, model: nn.Module) -> Tensor:
+    """The loss of a model's output: by name, as an attribute, or as the first of a tuple.
+
+    Raises: InputError if there is none.
+    """
+    if isinstance(output, Tensor) and output.ndim == 0:
+        return output
+    if isinstance(output, tuple) and not hasattr(output, "loss"):
+        loss = output[0] if output and isinstance(output[0], Tensor) and output[0].ndim == 0 else None
+    else:
+        loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
+    if loss is None:
+        raise InputError(f"{type(model).__name__} returned no loss; do the examples hold labels?")
+    return loss.mean() if loss.ndim else loss
+
+
+def smoothed_loss(model: nn.Module, batch: Batch, label_smoothing: int | float) -> Tensor:
+    """The sum of the smoothed cross-entropy at all labels that count.
+
+    Raises: InputError for labels that are not classes, or an output without one score for each class.
+    """
+    labels = batch.get("labels")
+    if labels is None or labels.is_floating_point():
+        raise InputError("label_smoothing_factor is for labels that number a class; leave it out for this task")
+    output = model(**{name: value for name, value in batch.items() if name != "labels"})
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if logits is None:
+        raise InputError(f"label_smoothing_factor needs an output with logits; {type(model).__name__} gives none")
+    return cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum")
+
+
+def loss_by(function: LossFunction) -> LossOf:
+    """A user's `compute_loss_func(outputs, labels, num_items_in_batch)` as the mean loss of a model on a batch.
+
+    `num_items_in_batch` is how many labels count in the batch. So a function that divides by it and one that takes a
+    mean both give the mean of the batch, which is then weighed by its labels.
+    """
+    takes_count = takes_number_of_items(function)
+
+    def loss_of(model: nn.Module, batch: Batch, count: int) -> Tensor:
+        outputs = model(**{name: value for name, value in batch.items() if name != "labels"})
+        labels = batch.get("labels")
+        return function(outputs, labels, num_items_in_batch=count) if takes_count else function(outputs, labels)
+
+    return loss_of
+
+
+def takes_number_of_items(function: Callable[..., Any]) -> bool:
+    """Whether a function wants to know how many labels its batch has.
+
+    >>> takes_number_of_items(lambda outputs, labels, num_items_in_batch=None: 0)
+    True
+    """
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == "num_items_in_batch" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def count_labels(batch: Mapping[str, Any]) -> int:
+    """How many labels a mean loss is over: those that are not ignored, and of fractional ones the examples.
+
+    >>> count_labels({"labels": torch.tensor([[3, -100], [-100, 5]])})
+    2
+    """
+    labels = batch.get("labels")
+    if not isinstance(labels, Tensor) or labels.is_floating_point():
+        return count_examples(batch)
+    return int((labels != IGNORED).sum())
+
+
+def require_labels(counts: Counts) -> None:
+    """Refuse an update for which a part of the loss is a mean over nothing.
+
+    >>> require_labels({"masked_lm_loss": 0})
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: no label counts for masked_lm_loss, which is a mean over nothing; \
+give at least one label
+    """
+    for name, count in counts.items():
+        if not count:
+            raise InputError(f"no label counts for {name}, which is a mean over nothing; give at least one label")
+
+
+def with_any_labels(batch: Batch) -> Batch:
+    """A batch that only keeps step, with labels whose loss can be computed: it is multiplied by zero."""
+    return {
+        name: value.clamp(min=0) if isinstance(value, Tensor) and name.endswith(("labels", "label")) else value
+        for name, value in batch.items()
+    }
+
+
+def add_parts(sums: dict[str, LossPart], parts: Mapping[str, LossPart]) -> dict[str, LossPart]:
+    """Put parts of equal name together: sums add up, and so do counts."""
+    nothing = LossPart(torch.zeros(()), 0)
+    return {
+        name: LossPart(sums.get(name, nothing).total + part.total.detach(), sums.get(name, nothing).count + part.count)
+        for name, part in parts.items()
+    }
+
+
+def in_parts(totals: Totals, counts: Counts) -> dict[str, LossPart]:
+    """Sums and counts side by side."""
+    return {name: LossPart(total.detach(), counts[name]) for name, total in totals.items()}
+
+
+def total_loss(parts: Mapping[str, LossPart]) -> float:
+    """The loss: the sum of the means of its parts."""
+    return sum(part.mean.item() for part in parts.values())

@@ -1,0 +1,662 @@
+"""The trainer: batches in, updates out, with everything that chance decides fixed by the seed and the step.
+
+Each update draws its randomness (dropout) from a seed made of `seed` and its own number, each example (masking) from
+one made of the seed, the pass and its number, and each pass its order from the seed and the pass's number. So a run
+that stops and goes on is bit for bit the run that never stopped, and no generator's state has to be kept.
+"""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minitransformer import files
+from minitransformer.batches import PaddingCollator
+from minitransformer.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, unique_tensors
+from minitransformer.errors import InputError
+from minitransformer.pretrained import WEIGHTS_FILE, PretrainedModel, write_tensors
+from minitransformer.trainer.callbacks import LogWindow, TrainerCallback, metric_to_watch
+from minitransformer.trainer.evaluation import (
+    Evaluator,
+    Preprocess,
+    Questions,
+    label_names_of,
+    with_prefix,
+)
+from minitransformer.trainer.interrupts import Interrupt, deferred_interrupts
+from minitransformer.trainer.learner import Learned, Learner
+from minitransformer.trainer.loss_parts import (
+    LossFunction,
+    loss_by,
+)
+from minitransformer.trainer.order import Order, begin_pass, lengths_of, require_examples
+from minitransformer.trainer.processes import Processes
+from minitransformer.trainer.randomness import set_seed
+from minitransformer.trainer.reading import (
+    Batch,
+    Collation,
+    ReadUpdate,
+    UpdatesOfPass,
+    UpdatesOfStream,
+    columns_read_by,
+    in_workers,
+    stack_examples,
+)
+from minitransformer.trainer.state import (
+    EvalPrediction,
+    Figures,
+    PredictionOutput,
+    TrainerControl,
+    TrainerState,
+    TrainingInterruptedError,
+    TrainOutput,
+)
+from minitransformer.training_arguments import TrainingArguments, interval
+
+logger = logging.getLogger(__name__)
+
+
+class StoppedInEvaluation(Exception):  # noqa: N818 - not an error: a signal that came while evaluating
+    """A signal came while the model was evaluated."""
+
+
+class Trainer:
+    """Train, evaluate and predict with a model that returns a loss.
+
+    A model with `training_losses(**batch)` gives its loss in parts (sum and count of each), which are logged one by
+    one, and says in `training_counts(**batch)` how many each will be over; of any other the `loss` of its output is
+    used. Override `compute_loss`, or give `compute_loss_func`, for a loss of your own. Biases and the parameters of
+    norms do not decay.
+
+    Raises: InputError for data that cannot be trained on, a NaN loss, and a checkpoint of another model.
+
+    >>> model = nn.Linear(1, 1)
+    >>> Trainer(model, TrainingArguments("runs/none")).train()
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: train_dataset is missing or empty; give at least one example to train on
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: Callable[..., Batch] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        model_init: Callable[[], nn.Module] | None = None,
+        compute_loss_func: LossFunction | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        callbacks: Sequence[TrainerCallback | type[TrainerCallback]] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
+        preprocess_logits_for_metrics: Preprocess | None = None,
+        *,
+        tokenizer: Any = None,
+    ) -> None:
+        self.args = TrainingArguments() if args is None else args
+        set_seed(self.args.seed) if model_init is not None else None
+        self.model_init = model_init
+        self.model = new_model(model, model_init)
+        self.train_dataset = train_dataset
+        self.eval_dataset = eval_dataset
+        self.processing_class = processing_class if processing_class is not None else tokenizer
+        self.data_collator = data_collator or default_collator(self.processing_class)
+        self.compute_loss_func = compute_loss_func
+        self.compute_metrics = compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        self.optimizers = optimizers
+        self.callbacks = [*map(made, callbacks or ()), ProgressCallback()]
+        self.state, self.control = TrainerState(), TrainerControl()
+        self.checkpoint_of_this_step: Path | None = None
+        self.interrupt: Interrupt | None = None
+        self.processes = Processes.of_this_run(self.args)
+        self.require_what_the_data_allows()
+        self.learner = self.new_learner()
+        self.tell("on_init_end")
+
+    # What is trained
+
+    def require_what_the_data_allows(self) -> None:
+        """Refuse arguments that the data or the processes cannot follow."""
+        args = self.args
+        if args.eval_strategy != "no" and self.eval_dataset is None:
+            raise InputError(f"eval_strategy={args.eval_strategy!r} needs an eval_dataset; give one, or say 'no'")
+        if args.auto_find_batch_size and self.processes.n_processes > 1:
+            raise InputError(
+                "auto_find_batch_size=True is for one process: several would have to run out of memory together; "
+                "lower per_device_train_batch_size and raise gradient_accumulation_steps instead"
+            )
+        if self.train_dataset is None or hasattr(self.train_dataset, "__len__"):
+            return
+        if args.max_steps < 1:
+            raise InputError("a train_dataset without a length has no epochs to count; give max_steps")
+        if args.train_sampling_strategy == "group_by_length":
+            raise InputError("group_by_length=True needs a train_dataset with a length, to look ahead in")
+        if args.dataloader_num_workers > 1:
+            raise InputError(
+                f"dataloader_num_workers={args.dataloader_num_workers} would each read the same stream; give 0 or 1"
+            )
+
+    def loss_of(self) -> Callable[[nn.Module, Batch, int], Tensor] | None:
+        """The user's own loss, if there is one."""
+        if type(self).compute_loss is not Trainer.compute_loss:
+            return lambda model, batch, count: self.compute_loss(model, dict(batch), num_items_in_batch=count)
+        return None if self.compute_loss_func is None else loss_by(self.compute_loss_func)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: int | None = None,  # noqa: ARG002 - for those who override it
+    ) -> Any:
+        """The mean loss of a batch; override it for a loss of your own.
+
+        It is asked for the mean over the labels of one batch, of which there are `num_items_in_batch`; the trainer
+        weighs it by them, so that batches that are accumulated are one large batch.
+        """
+        output = model(**inputs)
+        loss = output["loss"] if isinstance(output, Mapping) else output.loss
+        return (loss, output) if return_outputs else loss
+
+    def new_learner(self) -> Learner:
+        """What makes the updates of the model."""
+        return Learner(self.model, self.args, self.processes, self.loss_of(), self.optimizers, self.tell)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of the model."""
+        return self.learner.optimizer
+
+    @property
+    def lr_scheduler(self) -> Any:
+        """The schedule that was given with the optimizer; None while the arguments say the rates."""
+        return self.learner.lr_scheduler
+
+    # Training
+
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None) -> TrainOutput:
+        """Train to the end; `resume_from_checkpoint=True` goes on from the newest checkpoint, if there is one.
+
+        Raises: TrainingInterruptedError after Ctrl-C or SIGTERM, once a checkpoint is written.
+        """
+        dataset = require_examples(self.train_dataset)
+        started = time.perf_counter()
+        begin_pass(dataset, 0)
+        if self.model_init is not None:
+            self.begin_anew()
+        if resume_from_checkpoint is None:
+            resume_from_checkpoint = self.args.resume_from_checkpoint
+        self.state, self.control = self.resume(resume_from_checkpoint), TrainerControl()
+        order = self.order_of(dataset)
+        self.settle_length(order)
+        steps_before = self.state.global_step
+        window = LogWindow(self.state.unlogged)
+        with deferred_interrupts() as self.interrupt, self.learner.training(), self.told_of_the_end():
+            self.tell("on_train_begin")
+            self.before_first_update(window)
+            self.all_updates(dataset, order, window)
+        self.interrupt = None
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            self.load_best_model()
+        return self.outcome(time.perf_counter() - started, self.state.global_step - steps_before)
+
+    @contextmanager
+    def told_of_the_end(self) -> Iterator[None]:
+        """Tell of the end, however it comes; a signal ends the program without a word of its own."""
+        try:
+            yield
+        except TrainingInterruptedError as stop:
+            self.tell("on_train_end")
+            if self.processes.is_first:
+                print(f"minitransformer: {stop}", file=sys.stderr)
+            raise
+        except BaseException:
+            self.tell("on_train_end")
+            raise
+        self.tell("on_train_end")
+
+    def begin_anew(self) -> None:
+        """A new model for a new run."""
+        set_seed(self.args.seed)
+        self.model = new_model(None, self.model_init)
+        self.learner = self.new_learner()
+
+    def resume(self, resume_from_checkpoint: str | Path | bool | None) -> TrainerState:
+        """The state to start from: a checkpoint's, or a new one."""
+        folder: Path | None = None
+        if resume_from_checkpoint is True:
+            folder = newest_checkpoint(Path(self.args.output_dir))
+        elif resume_from_checkpoint:
+            folder = Path(resume_from_checkpoint)
+        if folder is None:
+            return TrainerState()
+        state = TrainerState.from_entries(load_checkpoint(folder, self.model, self.optimizer))
+        for callback in self.stateful_callbacks():
+            if type(callback).__name__ in state.stateful_callbacks:
+                callback.load_state_dict(state.stateful_callbacks[type(callback).__name__])
+        return state
+
+    def order_of(self, dataset: Any) -> Order | None:
+        """The order of the examples; None for a dataset that can only be read as it comes."""
+        self.settle_update_size()
+        if not hasattr(dataset, "__len__"):
+            return None
+        return Order(len(dataset), self.state.train_batch_size, self.args.seed_of_data, self.drop_last_below)
+
+    @property
+    def batch_of_all(self) -> int:
+        """How many examples all processes compute at once."""
+        return self.args.per_device_train_batch_size * self.processes.n_processes
+
+    @property
+    def drop_last_below(self) -> int:
+        """A rest of a pass that is no multiple of this is left out."""
+        return self.batch_of_all if self.args.dataloader_drop_last else 1
+
+    def settle_update_size(self) -> None:
+        """Keep the size of an update over a resume: each step's number tells its examples by it.
+
+        Raises: InputError if the batches of these processes do not make up such an update.
+        """
+        asked_for = self.batch_of_all * self.args.gradient_accumulation_steps
+        kept = self.state.train_batch_size
+        if not kept or kept == asked_for:
+            self.state.train_batch_size = asked_for
+        elif kept % self.batch_of_all:
+            raise InputError(
+                f"the run was begun with updates of {kept} examples, which {self.processes.n_processes} processes with "
+                f"per_device_train_batch_size={self.args.per_device_train_batch_size} cannot make up; choose sizes "
+                f"whose product divides {kept}"
+            )
+        else:
+            logger.warning(
+                "the run was begun with updates of %d examples, and keeps them: %d batches for each in each process. "
+                "It reads the same examples in the same order; its numbers are equal up to rounding, and with dropout "
+                "not the same",
+                kept,
+                kept // self.batch_of_all,
+            )
+
+    def settle_length(self, order: Order | None) -> None:
+        """How many steps and passes there will be."""
+        args, state = self.args, self.state
+        state.is_local_process_zero, state.is_world_process_zero = self.processes.is_first_here, self.processes.is_first
+        if order is not None and not order.updates_per_pass:
+            raise InputError(
+                f"dataloader_drop_last=True leaves nothing of {order.n_examples} examples in batches of "
+                f"{self.batch_of_all}; lower per_device_train_batch_size"
+            )
+        state.max_steps = args.max_steps
+        if args.max_steps < 1 and order is not None:
+            state.max_steps = math.ceil(args.num_train_epochs * order.updates_per_pass)
+        state.num_train_epochs = 1 if order is None else math.ceil(state.max_steps / order.updates_per_pass)
+
+    def before_first_update(self, window: LogWindow) -> None:
+        """Do what the last step still owes, if a signal stopped it, or what was asked for before the first."""
+        if self.args.eval_on_start and self.state.global_step == 0:
+            self.state.left_to_do = ["evaluate"]
+        self.do_what_is_left(window)
+
+    def all_updates(self, dataset: Any, order: Order | None, window: LogWindow) -> None:
+        """One update after the other, until there are enough."""
+        state = self.state
+        while state.global_step < state.max_steps and not self.control.should_training_stop:
+            begin_pass(dataset, state.passes)
+            if state.updates_of_this_pass == 0:
+                self.tell("on_epoch_begin")
+            pass_before = state.passes
+            for update in self.updates_of_pass(dataset, order):
+                self.step(update, window, order)
+                if self.is_enough or state.passes > pass_before:
+                    break
+            else:
+                self.end_stream(window)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough updates, or somebody says so."""
+        return self.state.global_step == self.state.max_steps or self.control.should_training_stop
+
+    def end_stream(self, window: LogWindow) -> None:
+        """A pass over a dataset of unknown length ends where the dataset does.
+
+        Raises: InputError if it gave nothing.
+        """
+        if not self.state.updates_of_this_pass:
+            raise InputError("train_dataset ended before its first batch; give one that begins anew at each pass")
+        self.control.forget()
+        self.end_pass()
+        self.note_what_is_left()
+        self.do_what_is_left(window)
+
+    def updates_of_pass(self, dataset: Any, order: Order | None) -> Iterator[ReadUpdate]:
+        """The updates that are left of this pass; what earlier ones read is not read again."""
+        args, state = self.args, self.state
+        columns = columns_read_by(self.model, args.label_names or ()) if args.remove_unused_columns else None
+        collation = Collation(self.data_collator, args.seed_of_data, columns)
+        here = {"rank": self.processes.rank, "n_processes": self.processes.n_processes}
+        number, size = state.passes + 1, args.per_device_train_batch_size
+        if order is None:
+            stream = UpdatesOfStream(
+                dataset,
+                collation,
+                number,
+                size,
+                state.train_batch_size,
+                state.examples_of_this_pass,
+                self.drop_last_below,
+                **here,
+            )
+            return in_workers(stream, args.dataloader_num_workers)
+        lengths = None
+        if args.train_sampling_strategy == "group_by_length":
+            lengths = lengths_of(dataset, args.disable_tqdm or not self.processes.is_first)
+        updates = order.updates(state.passes, len(dataset), lengths, first=state.updates_of_this_pass)
+        updates = updates[: state.max_steps - state.global_step]
+        return in_workers(UpdatesOfPass(dataset, collation, updates, number, size, **here), args.dataloader_num_workers)
+
+    def step(self, update: ReadUpdate, window: LogWindow, order: Order | None) -> None:
+        """One update, and what is due after it."""
+        state, control = self.state, self.control
+        self.checkpoint_of_this_step = None
+        self.tell("on_step_begin")
+        self.learn(update, window)
+        state.global_step += 1
+        state.updates_of_this_pass += 1
+        state.examples_of_this_pass += len(update.indices)
+        per_pass = state.max_steps if order is None else order.updates_per_pass
+        state.epoch = state.passes + state.updates_of_this_pass / per_pass
+        self.ask_for_what_is_due_at_steps()
+        self.tell("on_step_end")
+        if control.should_epoch_stop or (order is not None and state.updates_of_this_pass == per_pass):
+            self.end_pass()
+        self.note_what_is_left()
+        self.do_what_is_left(window)
+        self.stop_if_asked()
+
+    def learn(self, update: ReadUpdate, window: LogWindow) -> None:
+        """Learn from the examples of an update, and count it.
+
+        Raises: InputError if the loss or the gradient is no number, unless such updates are to be skipped.
+        """
+        learned = self.learner.learn(update.micro_batches, self.state.global_step, self.state.max_steps)
+        if not learned.is_finite:
+            self.refuse_or_skip(learned, update)
+            window.n_skipped += 1
+            return
+        self.state.num_input_tokens_seen += learned.n_tokens
+        self.state.total_loss += learned.loss
+        window.add(learned.parts, learned.norm, learned.n_tokens)
+
+    def refuse_or_skip(self, learned: Learned, update: ReadUpdate) -> None:
+        """What becomes of an update that is no number: the model is not changed by it.
+
+        Raises: InputError naming the step, the examples and the last good checkpoint, unless it is to be skipped.
+        """
+        what = (
+            f"the loss is {learned.loss} with a gradient norm of {learned.norm} at step {self.state.global_step + 1}, "
+            f"on the examples {in_short(update.indices.tolist())}"
+        )
+        if self.args.skip_nonfinite_updates or self.args.fp16:  # where the scale of the loss has to be found first
+            logger.warning("%s; the update is skipped", what)
+            return
+        newest = newest_checkpoint(Path(self.args.output_dir))
+        remedy = f"; the last good checkpoint is {newest}" if newest else ""
+        raise InputError(
+            f"{what}; the model was not changed by it{remedy}. Lower learning_rate={self.args.learning_rate}, look at "
+            "the data, or give skip_nonfinite_updates=True"
+        )
+
+    # What is due after an update
+
+    def ask_for_what_is_due_at_steps(self) -> None:
+        """Set what this step's number calls for; callbacks may change it."""
+        args, control, step = self.args, self.control, self.state.global_step
+        control.forget()
+        control.should_log = self.is_due(args.logging_strategy, args.logging_steps)
+        control.should_log |= args.logging_strategy != "no" and self.state.global_step == self.state.max_steps
+        control.should_log |= args.logging_first_step and step == 1
+        control.should_evaluate = self.is_due(args.eval_strategy, args.eval_steps or 1)
+        control.should_save = self.is_due(args.save_strategy, args.save_steps)
+
+    def is_due(self, strategy: str, every: int | float) -> bool:
+        """Whether a step's number calls for something."""
+        return strategy == "steps" and self.state.global_step % interval(every, self.state.max_steps) == 0
+
+    def end_pass(self) -> None:
+        """A pass over the data is complete: set what that calls for; callbacks may change it."""
+        args, state, control = self.args, self.state, self.control
+        state.passes, state.updates_of_this_pass, state.examples_of_this_pass = state.passes + 1, 0, 0
+        control.should_log |= args.logging_strategy == "epoch"
+        control.should_evaluate |= args.eval_strategy == "epoch"
+        control.should_save |= args.save_strategy == "epoch"
+        self.tell("on_epoch_end")
+
+    def note_what_is_left(self) -> None:
+        """Write down what is to be done, in its order, so that a checkpoint in the middle knows."""
+        control = self.control
+        wanted = {"log": control.should_log, "evaluate": control.should_evaluate, "save": control.should_save}
+        self.state.left_to_do = [name for name, is_wanted in wanted.items() if is_wanted]
+
+    def do_what_is_left(self, window: LogWindow) -> None:
+        """Log, evaluate and save; a signal in the middle is answered with a checkpoint that knows what is left."""
+        actions: dict[str, Callable[[], Any]] = {
+            "log": partial(self.log_window, window),
+            "evaluate": self.evaluate_and_compare,
+            "save": self.save_checkpoint,
+        }
+        while self.state.left_to_do:
+            action = self.state.left_to_do.pop(0)
+            try:
+                actions[action]()
+            except StoppedInEvaluation:
+                self.state.left_to_do.insert(0, action)
+                self.stop_if_asked()
+
+    def log_window(self, window: LogWindow) -> None:
+        """Log what happened since the last log."""
+        self.log({**window.close(), "learning_rate": self.learner.rate})
+
+    def log(self, figures: Mapping[str, Any]) -> None:
+        """Remember figures with the step they belong to, and tell the callbacks."""
+        entry: Figures = {"step": self.state.global_step, "epoch": round(self.state.epoch, 4), **figures}
+        self.state.log_history.append(entry)
+        self.tell("on_log", logs=entry)
+
+    def evaluate_and_compare(self) -> None:
+        """Evaluate, and remember the best."""
+        figures = self.evaluate()
+        name = self.args.metric_for_best_model
+        if name is None:
+            return
+        value = metric_to_watch(figures, name)
+        if self.state.best_metric is None or self.args.is_better(value, self.state.best_metric):
+            self.state.best_metric, self.state.best_global_step = value, self.state.global_step
+            self.state.best_model_checkpoint = None
+            if self.args.save_strategy == "best":
+                self.state.left_to_do = ["save"]
+
+    def save_checkpoint(self) -> Path:
+        """Write a checkpoint of this step."""
+        state, output_dir = self.state, Path(self.args.output_dir)
+        folder = output_dir / f"checkpoint-{state.global_step}"
+        if state.best_global_step == state.global_step and state.best_metric is not None:
+            state.best_model_checkpoint = str(folder)
+        for callback in self.stateful_callbacks():
+            state.stateful_callbacks[type(callback).__name__] = callback.state_dict()
+        if self.processes.is_first:
+            save_checkpoint(output_dir, self.model, self.optimizer, state.entries(), self.args.save_total_limit)
+        self.processes.wait()
+        self.checkpoint_of_this_step = folder
+        self.tell("on_save", checkpoint=folder)
+        return folder
+
+    def stop_if_asked(self) -> None:
+        """End the run if a signal came, with a checkpoint of everything.
+
+        Raises: TrainingInterruptedError that says where.
+        """
+        number = self.signal_that_came()
+        if number:
+            raise TrainingInterruptedError(self.checkpoint_of_this_step or self.save_checkpoint(), number)
+
+    def signal_that_came(self) -> int:
+        """The signal that came to any of the processes, or 0."""
+        here = 0 if self.interrupt is None or self.interrupt.number is None else self.interrupt.number
+        if self.processes.n_processes == 1:
+            return here
+        return int(self.processes.largest(here))
+
+    def load_best_model(self) -> None:
+        """Go back to the parameters of the best evaluation."""
+        best = str(self.state.best_model_checkpoint)
+        load_checkpoint(Path(best), self.model, self.optimizer)
+
+    def outcome(self, seconds: float, n_steps: int) -> TrainOutput:
+        """How the training ended."""
+        state = self.state
+        mean_loss = state.total_loss / max(1, state.global_step)
+        metrics = {
+            "train_runtime": seconds,
+            "train_samples_per_second": n_steps * state.train_batch_size / seconds,
+            "train_steps_per_second": n_steps / seconds,
+            "train_loss": mean_loss,
+            "epoch": state.epoch,
+        }
+        return TrainOutput(state.global_step, mean_loss, metrics)
+
+    # Evaluation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Sequence[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, Any]:
+        """The mean of each part of the loss over all that counts, and the metrics of `compute_metrics`.
+
+        Of several data sets, by name, each has its figures with its name in theirs.
+        """
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        if isinstance(dataset, dict):
+            figures: dict[str, Any] = {}
+            for name, part in dataset.items():
+                figures |= self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}")
+            return figures
+        questions = self.questions(ignore_keys, loss=True, scores=self.compute_metrics is not None)
+        figures = self.run(require_examples(dataset, "eval_dataset"), questions, metric_key_prefix).metrics
+        self.log(figures)
+        self.tell("on_evaluate", metrics=figures)
+        return figures
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: Sequence[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """The scores, and the truths where the data holds them, of every example in order."""
+        questions = self.questions(ignore_keys, loss=False, scores=True)
+        output = self.run(require_examples(test_dataset, "test_dataset"), questions, metric_key_prefix)
+        self.tell("on_predict", metrics=output.metrics)
+        return output
+
+    def questions(self, ignore_keys: Sequence[str] | None, loss: bool, scores: bool) -> Questions:
+        """What a pass over data is to find out."""
+        label_names = self.args.label_names or label_names_of(self.model)
+        return Questions(loss, scores, label_names, ignore_keys or (), self.preprocess_logits_for_metrics)
+
+    def run(self, dataset: Any, questions: Questions, prefix: str) -> PredictionOutput:
+        """What a pass over data finds out."""
+        evaluator = Evaluator(self.learner, self.data_collator, self.after_evaluated_batch)
+        found = evaluator.run(dataset, questions)
+        scores, truths = evaluator.columns(found.scores), evaluator.columns(found.truths)
+        figures: dict[str, Any] = found.losses(prefix)
+        if self.compute_metrics is not None and truths is not None:
+            figures |= with_prefix(self.compute_metrics(EvalPrediction(scores, truths)), prefix)
+        return PredictionOutput(scores, truths, figures)
+
+    def after_evaluated_batch(self) -> None:
+        """Tell of it, and look for a signal."""
+        self.tell("on_prediction_step")
+        if self.interrupt is not None and self.signal_that_came():
+            raise StoppedInEvaluation
+
+    # What is kept, and who is told
+
+    def save_model(self, output_dir: str | Path | None = None) -> None:
+        """Keep the model in a folder, one of this library so that `from_pretrained` opens it, with its tokenizer."""
+        folder = Path(output_dir or self.args.output_dir)
+        if not self.processes.is_first:
+            return
+        if isinstance(self.model, PretrainedModel):
+            self.model.save_pretrained(folder)
+        else:
+            with files.replacing(folder / WEIGHTS_FILE) as unfinished:
+                write_tensors(unfinished, unique_tensors(self.model))
+        if hasattr(self.processing_class, "save_pretrained"):
+            self.processing_class.save_pretrained(folder)
+
+    def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+        """Tell one more."""
+        self.callbacks.append(made(callback))
+
+    def remove_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+        """Tell one less: this one, or the first of this class."""
+        found = [known for known in self.callbacks if known is callback or type(known) is callback]
+        if not found:
+            raise InputError(
+                f"{callback!r} is none of the callbacks {[type(known).__name__ for known in self.callbacks]}"
+            )
+        self.callbacks.remove(found[0])
+
+    def tell(self, event: str, **given: Any) -> None:
+        """Tell all callbacks of an event."""
+        around = {
+            "model": self.model,
+            "processing_class": self.processing_class,
+            "optimizer": self.optimizer,
+            "lr_scheduler": self.lr_scheduler,
+            "train_dataset": self.train_dataset,
+            "eval_dataset": self.eval_dataset,
+        }
+        for callback in self.callbacks:
+            getattr(callback, event)(self.args, self.state, self.control, **around, **given)
+
+    def stateful_callbacks(self) -> list[Any]:
+        """The callbacks that want to be remembered."""
+        return [callback for callback in self.callbacks if hasattr(callback, "state_dict")]
+
+
+def new_model(model: nn.Module | None, model_init: Callable[[], nn.Module] | None) -> nn.Module:
+    """The model that was given, or that the function makes.
+
+    Raises: InputError if there is neither, or both.
+    """
+    if (model is None) == (model_init is None):
+        raise InputError("give either a model or a model_init that makes one, and not both")
+    return model_init() if model is None else model  # type: ignore[misc] # one of them is there
+
+
+def default_collator(processing_class: Any) -> Callable[..., Batch]:
+    """With a tokenizer examples are padded, and without one they have to be equally long."""
+    return stack_examples if processing_class is None else PaddingCollator(processing_class)
+
+
+def made(callback: TrainerCallback | type[TrainerCallback]) -> TrainerCallback:
+    """A callback, or one of the class that was given."""
+    return callback() if isinstance(callback, type) else callback
+
+
+def in_short(indices: Sequence[int]) -> str:
+    """The numbers of examples, and how many more there are.
+
+    >>> in_short([3, 1])
+    '3, 1'
+    """
+    shown = ", ".join(str(int(index)) for index in indices[:16])
+    return f"{shown} and {len(indices) - 16} more" if len(indices) > 16 else shown
