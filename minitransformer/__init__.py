@@ -13,6 +13,7 @@ from minitransformer import (
     norm,
     optimizer,
     positions,
+    schedules,
     visibility,
 )
 from minitransformer.attention import MultiHeadAttention
@@ -81,6 +82,7 @@ __all__ = [
     "norm",
     "optimizer",
     "positions",
+    "schedules",
     "visibility",
 ]
 

@@ -1,6 +1,8 @@
-"""The optimizer: which way to step, how far at each step of training, and never too far at once."""
+"""The optimizer: which way to step, and never too far at once.
 
-import math
+How far at each step of training, the schedules say; three of them are known under this name too.
+"""
+
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
@@ -10,6 +12,17 @@ from torch import Tensor
 
 from minitransformer import kernels
 from minitransformer.errors import InputError
+from minitransformer.schedules import cosine_warmup, inverse_square_root_warmup, linear_warmup
+
+__all__ = [
+    "AdamW",
+    "adamw_update",
+    "clip_global_norm",
+    "cosine_warmup",
+    "global_norm",
+    "inverse_square_root_warmup",
+    "linear_warmup",
+]
 
 
 @kernels.with_fused_twin
@@ -122,66 +135,6 @@ class AdamW(torch.optim.Optimizer):
         return int(state["step"])
 
 
-def linear_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
-    """The share of the peak rate: up in a straight line, then down in a straight line to zero.
-
-    Equation eq:linear-warmup:
-        rate(s) = s / w for s < w, else max(0, (T − s) / (T − w))
-
-    Source: Devlin et al. 2019, §A.2.
-
-    Raises: InputError unless 0 ≤ warmup_steps ≤ total_steps.
-
-    >>> [linear_warmup(step, warmup_steps=2, total_steps=6) for step in (0, 1, 2, 4, 6)]
-    [0.0, 0.5, 1.0, 0.5, 0.0]
-    """
-    require_schedule(warmup_steps, total_steps)
-    if step < warmup_steps:
-        return step / warmup_steps
-    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
-
-
-def cosine_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
-    """The share of the peak rate: up in a straight line, then down along half a cosine to zero.
-
-    Equation eq:cosine-warmup:
-        rate(s) = s / w for s < w, else ½ (1 + cos(π (s − w) / (T − w))), and 0 from T on
-
-    Source: Loshchilov and Hutter 2017, §3, Eq. 5, without restarts; the warm-up as in eq:linear-warmup.
-
-    Raises: InputError unless 0 ≤ warmup_steps ≤ total_steps.
-
-    >>> [round(cosine_warmup(step, warmup_steps=2, total_steps=6), 3) for step in (0, 1, 2, 4, 6)]
-    [0.0, 0.5, 1.0, 0.5, 0.0]
-    """
-    require_schedule(warmup_steps, total_steps)
-    if step < warmup_steps:
-        return step / warmup_steps
-    if step >= total_steps:
-        return 0.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
-
-
-def inverse_square_root_warmup(step: int, warmup_steps: int) -> float:
-    """The share of the peak rate: up in a straight line, then down with one over the root of the step.
-
-    Equation eq:inverse-square-root-warmup:
-        rate(s) = min(s / w, √(w / s))
-
-    Source: Vaswani et al. 2017, §5.3, Eq. 3, divided by its peak, 1 / √(d_model · w).
-
-    Raises: InputError unless warmup_steps is at least 1.
-
-    >>> [inverse_square_root_warmup(step, warmup_steps=4) for step in (0, 2, 4, 16)]
-    [0.0, 0.5, 1.0, 0.5]
-    """
-    if warmup_steps < 1:
-        raise InputError(f"warmup_steps={warmup_steps} must be at least 1: the rate falls from its end on")
-    if step == 0:
-        return 0.0
-    return min(step / warmup_steps, math.sqrt(warmup_steps / step))
-
-
 @kernels.with_fused_twin
 def global_norm(gradients: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, ""]:
     """The length of all gradients taken as one vector.
@@ -217,17 +170,3 @@ def clip_global_norm(gradients: Sequence[Float[Tensor, "..."]], max_norm: float)
     norm = global_norm(gradients)
     share = norm.new_tensor(max_norm) / norm.clamp(min=max_norm)  # a number over a tensor would be rounded twice
     return [gradient * share for gradient in gradients]
-
-
-def require_schedule(warmup_steps: int, total_steps: int) -> None:
-    """Refuse a warm-up longer than the training.
-
-    Raises: InputError naming both.
-
-    >>> require_schedule(warmup_steps=5, total_steps=3)
-    Traceback (most recent call last):
-        ...
-    minitransformer.errors.InputError: warmup_steps=5 must lie from 0 to total_steps=3
-    """
-    if not 0 <= warmup_steps <= total_steps:
-        raise InputError(f"warmup_steps={warmup_steps} must lie from 0 to total_steps={total_steps}")

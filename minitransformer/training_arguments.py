@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from minitransformer.errors import InputError
-from minitransformer.optimizer import cosine_warmup, inverse_square_root_warmup, linear_warmup
+from minitransformer.schedules import rate_share
 
-SCHEDULES = ("linear", "cosine", "inverse_sqrt")
 STRATEGIES = ("no", "steps", "epoch")
 SAVE_STRATEGIES = (*STRATEGIES, "best")
 REPORTERS = ("none", "tensorboard")
@@ -239,7 +238,7 @@ class TrainingArguments:
 
     def require_choices(self) -> None:
         """Refuse words that are none of those there are."""
-        require_one_of("lr_scheduler_type", self.lr_scheduler_type, SCHEDULES)
+        rate_share(self.lr_scheduler_type, 0, 0, 1, self.learning_rate, **self.lr_scheduler_kwargs)  # refuses others
         require_one_of("save_strategy", self.save_strategy, SAVE_STRATEGIES)
         require_one_of("train_sampling_strategy", self.train_sampling_strategy, SAMPLING)
         for name in ("eval_strategy", "logging_strategy"):
@@ -307,11 +306,8 @@ class TrainingArguments:
 
     def share_of_rate(self, step: int, total_steps: int) -> float:
         """The share of the peak rate at the update that follows `step` earlier ones."""
-        warmup = self.warmup(total_steps)
-        if self.lr_scheduler_type == "inverse_sqrt":
-            return inverse_square_root_warmup(step, max(1, warmup))
-        schedule = {"linear": linear_warmup, "cosine": cosine_warmup}[self.lr_scheduler_type]
-        return schedule(step, min(warmup, total_steps), total_steps)
+        warmup, peak = self.warmup(total_steps), self.learning_rate
+        return rate_share(self.lr_scheduler_type, step, warmup, total_steps, peak, **self.lr_scheduler_kwargs)
 
     def rate_at(self, step: int, total_steps: int) -> float:
         """The learning rate of the update that follows `step` earlier ones.

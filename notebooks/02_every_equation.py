@@ -42,6 +42,7 @@ from minitransformer import (
     optimizer,
     positions,
     reference,
+    schedules,
     visibility,
     word_vectors,
 )
@@ -474,7 +475,7 @@ for step in (1, 2, 3):
 # steadiness of a gradient count. **The classic mistake:** adding the decay to the gradient, where the division by
 # $\sqrt v$ undoes it.
 #
-# ## The rate over time (`eq:linear-warmup`, `eq:cosine-warmup`, `eq:inverse-square-root-warmup`)
+# ## The rate over time, down to an end (`eq:linear-warmup`, `eq:cosine-warmup`, `eq:polynomial-warmup`)
 #
 # $$
 # rate(s) = \begin{cases} s / w & \text{for } s < w \\ \max\bigl(0, (T - s) / (T - w)\bigr) & \text{else} \end{cases}
@@ -482,43 +483,86 @@ for step in (1, 2, 3):
 #
 # $$
 # rate(s) = \begin{cases} s / w & \text{for } s < w \\
-# \tfrac{1}{2}\left(1 + \cos\!\left(\pi\, \frac{s - w}{T - w}\right)\right) & \text{else} \\
-# 0 & \text{from } T \text{ on} \end{cases}
+# \tfrac{1}{2}\bigl(1 + \cos(2 \pi\, c\, p)\bigr) & \text{else} \end{cases}
+# \qquad p = \begin{cases} \frac{s - w}{T - w} & \text{for } s < T \\ 1 & \text{else} \end{cases}
 # $$
 #
 # $$
-# rate(s) = \min\bigl(s / w,\; \sqrt{w / s}\bigr)
+# rate(s) = \begin{cases} s / w & \text{for } s < w \\
+# \bigl((P - E) (1 - p)^k + E\bigr) / P & \text{else} \\
+# E / P & \text{from } T \text{ on} \end{cases} \qquad p = \frac{s - w}{T - w}
 # $$
 
 # %%
-for step in (0, 5, 10, 55, 100):
-    assert optimizer.linear_warmup(step, 10, 100) == reference.optimizer.linear_warmup(step, 10, 100)
-    agree(reference.optimizer.cosine_warmup(step, 10, 100), optimizer.cosine_warmup(step, 10, 100))
-    agree(reference.optimizer.inverse_square_root_warmup(step, 10), optimizer.inverse_square_root_warmup(step, 10))
+ending = {
+    "linear": lambda where, step: where.linear_warmup(step, 10, 100),
+    "cosine, half a cycle": lambda where, step: where.cosine_warmup(step, 10, 100),
+    "polynomial, down to a tenth": lambda where, step: where.polynomial_warmup(step, 10, 100, power=2.0, lr_end=0.1),
+}
+for schedule in ending.values():
+    for step in (0, 5, 10, 55, 100):
+        agree(schedule(reference.schedules, step), schedule(schedules, step))
 
 # %%
 steps = range(101)
-figure, axes = plt.subplots(figsize=(7, 3.2))
-axes.plot(steps, [optimizer.linear_warmup(step, 10, 100) for step in steps], color="#4c72b0", label="linear")
-axes.plot(steps, [optimizer.cosine_warmup(step, 10, 100) for step in steps], color="#dd8452", label="cosine")
-axes.plot(
-    steps,
-    [optimizer.inverse_square_root_warmup(step, 10) for step in steps],
-    color="#55a868",
-    label="inverse square root",
-)
-axes.axvline(10, color="grey", linewidth=1, linestyle=":")
-axes.text(11, 0.04, "warm-up ends", color="grey", fontsize=10)
-axes.set_title("Three ways down from the same peak")
-axes.set_xlabel("step")
-axes.set_ylabel("share of the peak rate")
-axes.spines[["top", "right"]].set_visible(False)
-axes.legend(frameon=False)
-plt.show()
+
+
+def show(title, curves):
+    """Draw some schedules into one picture."""
+    figure, axes = plt.subplots(figsize=(9, 3.2))
+    for (label, schedule), color in zip(curves.items(), ("#4c72b0", "#dd8452", "#55a868", "#c44e52")):
+        axes.plot(steps, [schedule(schedules, step) for step in steps], color=color, label=label)
+    axes.axvline(10, color="grey", linewidth=1, linestyle=":")
+    axes.text(11, 0.04, "warm-up ends", color="grey", fontsize=10)
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    axes.set_ylabel("share of the peak rate")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    plt.show()
+
+
+show("Three ways down from the same peak", ending)
 
 # %% [markdown]
 # **Notice:** the rate of step 0 is 0. Adam's first steps have the full length `lr` whatever the gradients are, and
 # warm-up keeps them short until its means are worth something. **The classic mistake:** counting micro-batches as steps.
+#
+# ## Restarts, and rates without an end (`eq:cosine-restarts-warmup`, `eq:constant-rate`, `eq:constant-warmup`, `eq:inverse-square-root-warmup`)
+#
+# $$
+# rate(s) = \begin{cases} s / w & \text{for } s < w \\
+# \tfrac{1}{2}\bigl(1 + \cos(\pi\, (c\, p \bmod 1))\bigr) & \text{else} \\
+# 0 & \text{from } T \text{ on} \end{cases} \qquad p = \frac{s - w}{T - w}
+# $$
+#
+# $$
+# rate(s) = 1
+# $$
+#
+# $$
+# rate(s) = \begin{cases} s / w & \text{for } s < w \\ 1 & \text{else} \end{cases}
+# $$
+#
+# $$
+# rate(s) = \begin{cases} s / w & \text{for } s < w \\ 1 / \sqrt{(s - w + \tau) / \tau} & \text{else} \end{cases}
+# $$
+
+# %%
+others = {
+    "cosine, three cycles": lambda where, step: where.cosine_restarts_warmup(step, 10, 100, num_cycles=3.0),
+    "constant": lambda where, step: where.constant_rate(step),
+    "constant after a warm-up": lambda where, step: where.constant_warmup(step, 10),
+    "inverse square root": lambda where, step: where.inverse_square_root_warmup(step, 10),
+}
+for schedule in others.values():
+    for step in (0, 5, 10, 55, 100):
+        agree(schedule(reference.schedules, step), schedule(schedules, step))
+show("Restarts, and rates that know of no end", others)
+
+# %% [markdown]
+# **Notice:** only schedules that know the number of all steps come to an end; with the others a training may go on as long
+# as it pays. **The classic mistake:** a cosine that is asked for steps beyond its end, where it climbs again.
 #
 # ## Clipping (`eq:global-norm`, `eq:clip-global-norm`)
 #

@@ -11,7 +11,8 @@ from torch import Tensor
 from minitransformer.feed_forward import relu
 from minitransformer.laws import check
 from minitransformer.laws.guarding import Guarded, NotOfferedError
-from minitransformer.optimizer import clip_global_norm, global_norm, linear_warmup
+from minitransformer.optimizer import clip_global_norm, global_norm
+from minitransformer.schedules import linear_warmup
 from minitransformer.word_vectors import word_vectors
 
 Function = Callable[..., object]

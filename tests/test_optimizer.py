@@ -1,11 +1,9 @@
-"""The optimizer: what the laws of AdamW, of schedules and of clipping don't say."""
+"""The optimizer: what the laws of AdamW and of clipping don't say."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
-import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,14 +12,7 @@ from minitransformer.laws.cases import numbers
 from minitransformer.laws.optimizer import GradientsCase, StepsCase, gradients_cases, steps_cases
 from minitransformer.laws.tolerances import ROUNDING, SUM, assert_close, assert_same
 from minitransformer.laws.training_functions import adamw
-from minitransformer.optimizer import (
-    AdamW,
-    clip_global_norm,
-    cosine_warmup,
-    global_norm,
-    inverse_square_root_warmup,
-    linear_warmup,
-)
+from minitransformer.optimizer import AdamW, clip_global_norm, global_norm
 
 with_both_kernels = pytest.mark.usefixtures("kernels_in_use")
 
@@ -93,39 +84,6 @@ def test_an_optimizer_goes_on_from_its_state() -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         AdamW([torch.nn.Parameter(torch.ones(1))], **settings)
-
-
-# Schedules
-
-SCHEDULES = {"linear": linear_warmup, "cosine": cosine_warmup}
-Schedule = Callable[[int, int, int], float]
-
-
-@pytest.mark.equation("linear-warmup", "cosine-warmup", "inverse-square-root-warmup")
-@given(warmup=st.integers(1, 40), more=st.integers(1, 40))
-def test_schedules_agree_with_those_of_transformers(warmup: int, more: int) -> None:
-    """The schedules agree with those of `transformers`."""
-    total = warmup + more
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
-    theirs = {
-        linear_warmup: transformers.get_linear_schedule_with_warmup(optimizer, warmup, total),
-        cosine_warmup: transformers.get_cosine_schedule_with_warmup(optimizer, warmup, total),
-    }
-    inverse = transformers.get_inverse_sqrt_schedule(optimizer, warmup).lr_lambdas[0]
-    for step in range(total + 1):
-        for ours, scheduler in theirs.items():
-            assert ours(step, warmup, total) == pytest.approx(scheduler.lr_lambdas[0](step))
-        assert inverse_square_root_warmup(step, warmup) == pytest.approx(inverse(step))
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_a_warm_up_longer_than_the_training_is_refused(schedule: Schedule) -> None:
-    with pytest.raises(InputError, match="warmup_steps=5 must lie from 0 to total_steps=3"):
-        schedule(1, 5, 3)
-    with pytest.raises(InputError, match="warmup_steps=-1 must lie from 0 to total_steps=3"):
-        schedule(1, -1, 3)
-    with pytest.raises(InputError, match="warmup_steps=0 must be at least 1: the rate falls from its end on"):
-        inverse_square_root_warmup(1, 0)
 
 
 # Clipping

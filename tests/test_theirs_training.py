@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from minitransformer.laws import adapters, check
 from minitransformer.laws.training_functions import Examples, SmallNetwork, TrainingRun
 from minitransformer.models.bert_config import BertConfig
-from minitransformer.optimizer import linear_warmup
+from minitransformer.schedules import linear_warmup
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitransformer.errors import InputError
-from minitransformer.training_arguments import SCHEDULES, STRATEGIES, TrainingArguments
+from minitransformer.schedules import SCHEDULES
+from minitransformer.training_arguments import STRATEGIES, TrainingArguments
 
 WRONG: list[tuple[str, Any]] = [
     ("learning_rate", -1e-3),
@@ -54,7 +55,7 @@ def test_every_strategy_is_accepted(strategy: str) -> None:
     assert (arguments.eval_strategy, arguments.save_strategy) == (strategy, strategy)
 
 
-schedules = st.sampled_from(SCHEDULES)
+schedules = st.sampled_from(sorted(SCHEDULES))
 counts = st.integers(0, 50)
 
 
@@ -66,7 +67,7 @@ def test_the_rate_lies_between_zero_and_its_peak_at_any_step(
     assert 0 <= arguments.rate_at(step, total_steps) <= 0.5
 
 
-@given(schedule=schedules, warmup_steps=st.integers(1, 20), more=st.integers(1, 20))
+@given(schedule=schedules.filter("constant".__ne__), warmup_steps=st.integers(1, 20), more=st.integers(1, 20))
 def test_the_rate_rises_to_its_peak_and_falls_from_there(schedule: str, warmup_steps: int, more: int) -> None:
     arguments = TrainingArguments("runs/none", learning_rate=0.5, lr_scheduler_type=schedule, warmup_steps=warmup_steps)
     rates = [arguments.rate_at(step, warmup_steps + more) for step in range(warmup_steps + more)]

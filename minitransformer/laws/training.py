@@ -448,7 +448,7 @@ def the_updates_agree_with_those_written_out(training_run: Function, case: RunCa
     means = {name: (0 * array, 0 * array) for name, array in expected.items()}
     for step in range(run.n_steps):
         gradients = dict(zip(expected, clipped_gradients(expected, case.examples, run.max_norm), strict=True))
-        lr = run.lr * reference.optimizer.linear_warmup(step, run.warmup_steps, run.n_steps)
+        lr = run.lr * reference.schedules.linear_warmup(step, run.warmup_steps, run.n_steps)
         for name, gradient in gradients.items():
             expected[name], first, second = reference.optimizer.adamw_update(
                 expected[name], gradient, *means[name], step + 1, lr, (0.9, 0.999), ADAM_EPS, 0.0

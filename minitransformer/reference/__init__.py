@@ -19,6 +19,7 @@ from minitransformer.reference import (
     optimizer,
     parameters,
     positions,
+    schedules,
     visibility,
     word_vectors,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "optimizer",
     "parameters",
     "positions",
+    "schedules",
     "visibility",
     "word_vectors",
 ]

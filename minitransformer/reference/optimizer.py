@@ -1,10 +1,24 @@
-"""The optimizer: which way to step, how far at each step of training, and never too far at once."""
+"""The optimizer: which way to step, and never too far at once.
+
+How far at each step of training, the schedules say; three of them are known under this name too.
+"""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+
+from minitransformer.reference.schedules import cosine_warmup, inverse_square_root_warmup, linear_warmup
+
+__all__ = [
+    "adamw_update",
+    "clip_global_norm",
+    "cosine_warmup",
+    "global_norm",
+    "inverse_square_root_warmup",
+    "linear_warmup",
+]
 
 
 def adamw_update(
@@ -38,56 +52,6 @@ def adamw_update(
     second_moment = beta_2 * second_moment + (1 - beta_2) * gradient**2
     direction = (first_moment / (1 - beta_1**step)) / (np.sqrt(second_moment / (1 - beta_2**step)) + eps)
     return decayed - lr * direction, first_moment, second_moment
-
-
-def linear_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
-    """The share of the peak rate: up in a straight line, then down in a straight line to zero.
-
-    Equation eq:linear-warmup:
-        rate(s) = s / w for s < w, else max(0, (T − s) / (T − w))
-
-    Source: Devlin et al. 2019, §A.2.
-
-    >>> [linear_warmup(step, warmup_steps=2, total_steps=6) for step in (0, 1, 2, 4, 6)]
-    [0.0, 0.5, 1.0, 0.5, 0.0]
-    """
-    if step < warmup_steps:
-        return step / warmup_steps
-    if step >= total_steps:
-        return 0.0
-    return (total_steps - step) / (total_steps - warmup_steps)
-
-
-def cosine_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
-    """The share of the peak rate: up in a straight line, then down along half a cosine to zero.
-
-    Equation eq:cosine-warmup:
-        rate(s) = s / w for s < w, else ½ (1 + cos(π (s − w) / (T − w))), and 0 from T on
-
-    Source: Loshchilov and Hutter 2017, §3, Eq. 5, without restarts; the warm-up as in eq:linear-warmup.
-
-    >>> [round(cosine_warmup(step, warmup_steps=2, total_steps=6), 3) for step in (0, 1, 2, 4, 6)]
-    [0.0, 0.5, 1.0, 0.5, 0.0]
-    """
-    if step < warmup_steps:
-        return step / warmup_steps
-    if step >= total_steps:
-        return 0.0
-    return (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps))) / 2
-
-
-def inverse_square_root_warmup(step: int, warmup_steps: int) -> float:
-    """The share of the peak rate: up in a straight line, then down with one over the root of the step.
-
-    Equation eq:inverse-square-root-warmup:
-        rate(s) = min(s / w, √(w / s))
-
-    Source: Vaswani et al. 2017, §5.3, Eq. 3, divided by its peak, 1 / √(d_model · w).
-
-    >>> [inverse_square_root_warmup(step, warmup_steps=4) for step in (0, 2, 4, 16)]
-    [0.0, 0.5, 1.0, 0.5]
-    """
-    return step / warmup_steps if step <= warmup_steps else math.sqrt(warmup_steps / step)
 
 
 def global_norm(gradients: Sequence[Float[np.ndarray, "..."]]) -> float:

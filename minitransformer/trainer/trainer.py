@@ -23,7 +23,7 @@ from minitransformer.batches import PaddingCollator
 from minitransformer.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, unique_tensors
 from minitransformer.errors import InputError
 from minitransformer.pretrained import WEIGHTS_FILE, PretrainedModel, write_tensors
-from minitransformer.trainer.callbacks import LogWindow, TrainerCallback, metric_to_watch
+from minitransformer.trainer.callbacks import LogWindow, ProgressCallback, TrainerCallback, metric_to_watch
 from minitransformer.trainer.evaluation import (
     Evaluator,
     Preprocess,

@@ -20,7 +20,7 @@ from minitransformer.laws.modules import Parameters
 from minitransformer.laws.training_functions import Examples, SmallNetwork, TrainingRun, training_run
 from minitransformer.laws.zoo.mutant import mutant
 from minitransformer.losses import IGNORED
-from minitransformer.optimizer import linear_warmup
+from minitransformer.schedules import linear_warmup
 
 Part = Callable[..., Any]
 MicroBatches = Sequence[tuple[Tensor, Tensor]]

@@ -12,8 +12,9 @@ from minitransformer.feed_forward import gelu
 from minitransformer.losses import masked_lm_loss
 from minitransformer.norm import layer_norm
 from minitransformer.objectives.masked_lm import mask_tokens as masking
-from minitransformer.optimizer import clip_global_norm, linear_warmup
+from minitransformer.optimizer import clip_global_norm
 from minitransformer.positions import sinusoids
+from minitransformer.schedules import linear_warmup
 from minitransformer.visibility import padding as padding_visibility
 
 SEED = 0
