@@ -86,4 +86,4 @@ def test_without_a_warm_up_the_first_update_has_the_full_rate(schedule: str) -> 
 
 def test_a_warm_up_longer_than_the_run_only_rises() -> None:
     arguments = TrainingArguments("runs/none", learning_rate=1.0, warmup_steps=100)
-    assert [arguments.rate_at(step, 4) for step in range(4)] == [0.0, 0.25, 0.5, 0.75]
+    assert [arguments.rate_at(step, 4) for step in range(4)] == [0.0, 0.01, 0.02, 0.03]
