@@ -734,6 +734,33 @@ def test_a_loss_that_is_no_number_stops_the_run_and_touches_nothing(tmp_path: Pa
     assert_same_tensors(copy_of(trainer.model), copy_of(kept.model))
 
 
+def test_an_update_that_is_no_number_is_skipped_and_told_where_that_was_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class BadOnce(TurnsBad):
+        def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor | None]:
+            output = super().forward(x, labels)
+            self.good_updates += 1000 * (self.n_updates == 3)
+            return output
+
+    trainer = line_trainer(tmp_path, model=BadOnce(2, "nan"), skip_nonfinite_updates=True, save_steps=1)
+    logs = history_of(trainer)
+    order = np.random.default_rng([trainer.args.seed, 0]).permutation(7)
+    assert f"on the examples {order[4]}, {order[5]}; the update is skipped" in caplog.text
+    assert [entry.get("skipped_updates") for entry in logs] == [None, None, 1, None]
+    assert "loss" not in logs[2], "there is no loss to tell, and 0 would be a lie"
+    before, after = (load_file(tmp_path / f"checkpoint-{step}" / MODEL_FILE) for step in (2, 3))
+    assert_same_tensors(after, before)
+    assert trainer.optimizer.state[trainer.model.dense.weight]["step"] == 3
+
+
+def test_the_error_of_a_loss_that_is_no_number_names_the_examples_and_the_last_good_checkpoint(tmp_path: Path) -> None:
+    trainer = line_trainer(tmp_path, model=TurnsBad(2, "nan"), save_steps=1)
+    order = np.random.default_rng([trainer.args.seed, 0]).permutation(7)
+    with pytest.raises(InputError, match=f"on the examples {order[4]}, {order[5]};.*checkpoint is .*checkpoint-2"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("dataset", [[], None])
 def test_training_on_nothing_is_refused(tmp_path: Path, dataset: list[Any] | None) -> None:
     trainer = Trainer(Line(), TrainingArguments(str(tmp_path)), train_dataset=dataset)
@@ -796,15 +823,15 @@ def test_an_output_without_scores_cannot_be_predicted_with(tmp_path: Path) -> No
 class Interrupting(Examples):
     """A dataset at whose n-th reading somebody presses Ctrl-C."""
 
-    def __init__(self, at: int, times: int = 1) -> None:
+    def __init__(self, at: int, times: int = 1, signal_number: int = signal.SIGINT) -> None:
         super().__init__(7)
-        self.readings, self.at, self.times = 0, at, times
+        self.readings, self.at, self.times, self.signal_number = 0, at, times, signal_number
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         self.readings += 1
         if self.readings == self.at:
             for _ in range(self.times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self.signal_number)
         return super().__getitem__(index)
 
 
@@ -840,6 +867,38 @@ def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
     assert trainer.state.global_step == 1
     assert checkpoints(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("interrupts_as_usual")
+def test_sigterm_ends_the_program_without_an_error_and_ctrl_c_with_130(tmp_path: Path) -> None:
+    codes = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with pytest.raises(SystemExit) as stop:
+            line_trainer(tmp_path / str(number), Interrupting(at=4, signal_number=number)).train()
+        codes[number] = stop.value.code
+        assert [folder.name for folder in checkpoints(tmp_path / str(number))] == ["checkpoint-2"]
+    assert codes == {signal.SIGTERM: 0, signal.SIGINT: 130}
+
+
+@pytest.mark.usefixtures("interrupts_as_usual")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_an_evaluation_keeps_the_step_and_the_evaluation_is_made_later(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    settings = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 2, "save_steps": 2}
+    settings |= {"metric_for_best_model": "loss"}
+    whole = line_trainer(tmp_path / "whole", eval_dataset=Examples(7), **settings)
+    whole.train()
+    asking = Interrupting(at=3, signal_number=number)
+    with pytest.raises(TrainingInterruptedError) as stop:
+        line_trainer(tmp_path, eval_dataset=asking, **settings).train()
+    assert stop.value.checkpoint == tmp_path / "checkpoint-2"
+    assert asking.readings < 7, "the evaluation should not have gone on"
+    resumed = line_trainer(tmp_path, eval_dataset=Examples(7), **settings)
+    resumed.train(resume_from_checkpoint=True)
+    assert_same_run(resumed, whole)
+    assert resumed.state.best_global_step == whole.state.best_global_step
+    assert [folder.name for folder in checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-4"]
 
 
 def test_training_works_outside_the_main_thread(tmp_path: Path) -> None:
