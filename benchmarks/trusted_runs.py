@@ -184,9 +184,7 @@ def outcome(trainer: Trainer) -> dict[str, Any]:
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What of two outcomes is not the same, bit for bit."""
     differing = [name for name in ("model", "optimizer") if not same_tensors(found[name], wanted[name])]
-    return differing + [
-        name for name in wanted if name not in ("model", "optimizer") and found[name] != wanted[name]
-    ]
+    return differing + [name for name in wanted if name not in ("model", "optimizer") and found[name] != wanted[name]]
 
 
 def same_tensors(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
