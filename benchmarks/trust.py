@@ -194,7 +194,7 @@ def fork(action: Callable[[], None]) -> int:
 
 
 def table_of_flips(material: Material, folder: Path, trial: Trial) -> list[dict[str, Any]]:
-    """Single bits flipped in a checkpoint, half of them anywhere, half in a file drawn first: each has to be noticed."""
+    """Single bits flipped in a checkpoint, half of them anywhere, half in a file drawn first."""
     scenario = SCENARIOS["masks drawn anew, dropout, shuffled"]
     scenario.build(material, folder / "flipped", save_strategy="steps", save_steps=N_STEPS).train()
     checkpoint = newest_checkpoint(folder / "flipped")

@@ -1,10 +1,11 @@
 """Small runs in which much is left to chance, to stop at any moment, resume, and compare with undisturbed ones.
 
-A scenario is a way to train: what is drawn, in which order, with which helpers. `build` makes a new trainer of it, which
-knows nothing but the folder.
+A scenario is a way to train: what is drawn, in which order, with which helpers. `build` makes a new trainer of it,
+which knows nothing but the folder.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,10 +219,8 @@ def resumed_after(scenario: Scenario, material: Material, folder: Path, step: in
     """A trainer after a run that failed at a step and was resumed by another, which had begun from another start."""
     first = scenario.build(material, folder)
     first.add_callback(FailAt(step))
-    try:
+    with suppress(PowerFailureError):
         first.train()
-    except PowerFailureError:
-        pass
     torch.manual_seed(99)
     second = scenario.build(material, folder, seed=8)
     second.train(resume_from_checkpoint=True)

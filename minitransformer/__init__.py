@@ -17,7 +17,19 @@ from minitransformer import (
     visibility,
 )
 from minitransformer.attention import MultiHeadAttention
-from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs, PaddingCollator, TextClassification
+from minitransformer.batches import (
+    DataCollatorForLanguageModeling,
+    DataCollatorForMultipleChoice,
+    DataCollatorForSeq2Seq,
+    DataCollatorForTokenClassification,
+    DataCollatorForWholeWordMask,
+    DataCollatorWithPadding,
+    MaskedLanguageCollator,
+    NextSentencePairs,
+    PaddingCollator,
+    TextClassification,
+    default_data_collator,
+)
 from minitransformer.blocks import Decoder, DecoderBlock, Encoder, EncoderBlock, PostNorm, PreNorm
 from minitransformer.errors import InputError
 from minitransformer.feed_forward import FeedForward
@@ -52,6 +64,12 @@ __all__ = [
     "BertForSequenceClassification",
     "BertForTokenClassification",
     "BertModel",
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForMultipleChoice",
+    "DataCollatorForSeq2Seq",
+    "DataCollatorForTokenClassification",
+    "DataCollatorForWholeWordMask",
+    "DataCollatorWithPadding",
     "Decoder",
     "DecoderBlock",
     "Encoder",
@@ -75,6 +93,7 @@ __all__ = [
     "TrainingArguments",
     "attention",
     "corpora",
+    "default_data_collator",
     "feed_forward",
     "kernels",
     "losses",

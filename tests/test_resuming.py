@@ -40,7 +40,10 @@ def test_a_run_that_stopped_and_went_on_ends_as_one_that_never_stopped(
 def test_the_scenarios_are_what_they_say(undisturbed: Any) -> None:
     assert undisturbed("masks drawn anew, dropout, shuffled")["epoch"] > 1, "there should be a pass to end"
     assert undisturbed("early stopping")["global_step"] < N_STEPS, "it should have stopped early"
-    step, best = undisturbed("the best model at the end")["global_step"], undisturbed("the best model at the end")["best"]
+    step, best = (
+        undisturbed("the best model at the end")["global_step"],
+        undisturbed("the best model at the end")["best"],
+    )
     assert best[1] < step, "the best should not be the last"
 
 

@@ -1,10 +1,12 @@
 """Masked language modelling: hide some words, and ask for them back."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float64, Int, Real
 from torch import Tensor
 
 from minitransformer.errors import InputError
@@ -59,17 +61,35 @@ def mask_tokens(
     >>> mask_tokens(ids, everything, 4, torch.tensor([9]), probability=1.0, mask_share=1.0, random_share=0.0)
     (tensor([[4, 4]]), tensor([[7, 8]]))
     """
+    draws = draw(maskable, len(replacements), generator)
+    shares = (probability, mask_share, random_share)
+    return mask_as_drawn(input_ids, maskable, mask_token_id, replacements, draws, *shares, continues_word)
+
+
+def mask_as_drawn(
+    input_ids: Int[Tensor, "B L"],
+    maskable: Bool[Tensor, "B L"],
+    mask_token_id: int,
+    replacements: Int[Tensor, " V"],
+    draws: "Draws",
+    probability: float = 0.15,
+    mask_share: float = 0.8,
+    random_share: float = 0.1,
+    continues_word: Bool[Tensor, "B L"] | None = None,
+) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]]:
+    """Mask as `mask_tokens` does, with what chance decides drawn already.
+
+    Raises: InputError if a probability is out of range, or there is nothing to replace with.
+    """
     check_shares(probability, mask_share, random_share)
     if random_share and not len(replacements):
         raise InputError("replacements is empty, and random_share needs tokens to draw from; give the non-special ids")
-    selected = select_tokens(maskable, probability, continues_word, generator)
+    selected = select_as_drawn(maskable, draws.order, draws.rounding, probability, continues_word)
     labels = torch.where(selected, input_ids, IGNORED)
-    fate = torch.rand(input_ids.shape, generator=generator, device=input_ids.device)
-    masked_ids = torch.where(selected & (fate < mask_share), mask_token_id, input_ids)
+    masked_ids = torch.where(selected & (draws.fate < mask_share), mask_token_id, input_ids)
     if random_share:
-        drawn = torch.randint(len(replacements), input_ids.shape, generator=generator, device=input_ids.device)
-        is_random = selected & (fate >= mask_share) & (fate < mask_share + random_share)
-        replacement = replacements.to(input_ids).index_select(0, drawn.flatten()).view_as(input_ids)
+        is_random = selected & (draws.fate >= mask_share) & (draws.fate < mask_share + random_share)
+        replacement = replacements.to(input_ids).index_select(0, draws.replacement.flatten()).view_as(input_ids)
         masked_ids = torch.where(is_random, replacement, masked_ids)
     return masked_ids, labels
 
@@ -89,42 +109,127 @@ def select_tokens(
     >>> select_tokens(torch.ones(1, 20, dtype=torch.bool), probability=0.15).sum().item()
     3
     """
+    order, rounding = draw_selection(maskable, generator)
+    return select_as_drawn(maskable, order, rounding, probability, continues_word)
+
+
+def select_as_drawn(
+    maskable: Bool[Tensor, "B L"],
+    order: Float64[Tensor, "B L"],
+    rounding: Float64[Tensor, "B 1"],
+    probability: float = 0.15,
+    continues_word: Bool[Tensor, "B L"] | None = None,
+) -> Bool[Tensor, "B L"]:
+    """Select those that come first in the order drawn: as many as the share, rounded as drawn.
+
+    >>> order, rounding = torch.tensor([[0.3, 0.1, 0.2]]).double(), torch.tensor([[0.5]]).double()
+    >>> select_as_drawn(torch.tensor([[True, False, True]]), order, rounding, probability=0.5)
+    tensor([[False, False,  True]])
+    """
+    if not maskable.numel():
+        return maskable
     unit = token_units(maskable, continues_word)
-    unit_is_maskable = torch.zeros_like(maskable).scatter_reduce(1, unit, maskable, reduce="amax")
-    # In double precision two draws are never equal, and 15 % of 20, after rounding, is 3 and not 3.0000000000000004.
-    draws, rounding = torch.rand(2, *maskable.shape, generator=generator, device=maskable.device, dtype=torch.float64)
-    draws = draws.masked_fill(~unit_is_maskable, 2.0)
-    wanted = (probability * unit_is_maskable.sum(dim=1, keepdim=True, dtype=torch.float64)).round(decimals=9)
-    count = (wanted + 1 - rounding[:, :1]).floor().long().clamp(min=1)
-    largest_selected = draws.sort(dim=1).values.gather(1, count - 1)
-    unit_is_selected = unit_is_maskable & (draws <= largest_selected)
+    is_first_of_unit = maskable & (unit == torch.arange(maskable.shape[1], device=maskable.device))
+    order = order.masked_fill(~is_first_of_unit, 2.0)
+    # 15 % of 20, after rounding, is 3 and not 3.0000000000000004.
+    wanted = (probability * is_first_of_unit.sum(dim=1, keepdim=True, dtype=torch.float64)).round(decimals=9)
+    count = (wanted + 1 - rounding).floor().long().clamp(min=1)
+    largest_selected = order.sort(dim=1).values.gather(1, count - 1)
+    unit_is_selected = is_first_of_unit & (order <= largest_selected)
     return torch.gather(unit_is_selected, 1, unit) & maskable
 
 
 def token_units(maskable: Bool[Tensor, "B L"], continues_word: Bool[Tensor, "B L"] | None = None) -> Int[Tensor, "B L"]:
-    """Number what is selected as one: each token, or each word with its continuing pieces.
+    """Number each token by the first of what is selected with it: itself, or its word.
+
+    A word begins anew behind what may not be asked for, such as the [CLS] of a row that was cut inside a word.
 
     >>> token_units(torch.ones(1, 4, dtype=torch.bool), torch.tensor([[False, True, False, True]])).tolist()
-    [[0, 0, 1, 1]]
+    [[0, 0, 2, 2]]
     """
+    position = torch.arange(maskable.shape[1], device=maskable.device).expand(maskable.shape)
     if continues_word is None:
-        return torch.arange(maskable.shape[1], device=maskable.device).expand(maskable.shape)
-    word = (~continues_word).cumsum(dim=1)
-    return word - word[:, :1]  # from 0, even if the row was cut inside a word
+        return position
+    follows_its_word = continues_word & maskable.roll(1, dims=1) & (position > 0)
+    return position.masked_fill(follows_its_word, 0).cummax(dim=1).values
 
 
-def check_shares(probability: float, mask_share: float, random_share: float) -> None:
+class Draws(NamedTuple):
+    """All that chance decides about the tokens of a batch, before anybody looks at what they are."""
+
+    order: Float64[Tensor, "B L"]
+    """The lowest are selected; in double precision two are never equal."""
+    rounding: Float64[Tensor, "B 1"]
+    """Whether the share of a row is rounded up or down."""
+    fate: Real[Tensor, "B L"]
+    """Hidden, replaced or kept."""
+    replacement: Int[Tensor, "B L"]
+    """Which of the replacements would stand there."""
+
+
+def draw(maskable: Bool[Tensor, "B L"], n_replacements: int, generator: torch.Generator | None = None) -> Draws:
+    """Draw for all tokens of a batch from one generator."""
+    order, rounding = draw_selection(maskable, generator)
+    fate = torch.rand(maskable.shape, generator=generator, device=maskable.device)
+    replacement = torch.randint(max(1, n_replacements), maskable.shape, generator=generator, device=maskable.device)
+    return Draws(order, rounding, fate, replacement)
+
+
+def draw_selection(
+    maskable: Bool[Tensor, "B L"], generator: torch.Generator | None = None
+) -> tuple[Float64[Tensor, "B L"], Float64[Tensor, "B 1"]]:
+    """Draw what decides which tokens are selected."""
+    order, rounding = torch.rand(2, *maskable.shape, generator=generator, device=maskable.device, dtype=torch.float64)
+    return order, rounding[:, :1]
+
+
+def draw_row_by_row(maskable: Bool[Tensor, "B L"], n_replacements: int, generators: Iterable[torch.Generator]) -> Draws:
+    """Draw for each row from a generator of its own, and only for what may be asked for.
+
+    So what becomes of a row depends on its generator and itself alone, whatever it is padded with or stands beside.
+
+    >>> row = torch.tensor([[True, True]])
+    >>> alone = draw_row_by_row(row, 3, [torch.Generator().manual_seed(5)])
+    >>> rows = torch.tensor([[True, True, True], [False, True, True]])
+    >>> beside = draw_row_by_row(rows, 3, [torch.Generator(), torch.Generator().manual_seed(5)])
+    >>> torch.equal(beside.order[1, 1:], alone.order[0])
+    True
+    """
+    counts = maskable.sum(dim=1).tolist()
+    drawn = [
+        torch.rand(3, 1 + count, generator=generator, dtype=torch.float64)
+        for count, generator in zip(counts, generators, strict=True)
+    ]
+    # A row's first numbers are for the row, the others for its tokens.
+    is_drawn = F.pad(maskable, (1, 0), value=True)
+    numbers = torch.zeros(3, *is_drawn.shape, dtype=torch.float64, device=maskable.device)
+    numbers[:, is_drawn] = torch.cat(drawn, dim=1).to(maskable.device)
+    order, fate, replacement = numbers[:, :, 1:]
+    return Draws(order, numbers[0, :, :1], fate, (replacement * n_replacements).long())
+
+
+def check_shares(
+    probability: float,
+    mask_share: float,
+    random_share: float,
+    names: tuple[str, str, str] = ("probability", "mask_share", "random_share"),
+) -> None:
     """Check that the probabilities are probabilities.
 
-    Raises: InputError if one is not.
+    Raises: InputError if one is not, under the name that the user knows it by.
     """
     if not 0 < probability <= 1:
-        raise InputError(f"probability={probability} must lie above 0 and at most 1; BERT uses 0.15")
+        raise InputError(f"{names[0]}={probability} must lie above 0 and at most 1; BERT uses 0.15")
     if min(mask_share, random_share) < 0 or mask_share + random_share > 1 + 1e-9:
         raise InputError(
-            f"mask_share={mask_share} and random_share={random_share} must be at least 0 and together at most 1; "
+            f"{names[1]}={mask_share} and {names[2]}={random_share} must be at least 0 and together at most 1; "
             "BERT uses 0.8 and 0.1"
         )
+
+
+def seeded_generator(seed: int) -> torch.Generator:
+    """Give a generator that depends on all of a seed, however long; torch's looks at its last 32 bits only."""
+    return torch.Generator().manual_seed(zlib.crc32(str(seed).encode()))
 
 
 def row_generator(row: Int[Tensor, " L"], seed: int) -> torch.Generator:

@@ -206,27 +206,6 @@ def only_columns(example: Any, columns: frozenset[str]) -> Any:
     return kept
 
 
-def stack_examples(examples: Sequence[Mapping[str, Any]]) -> Batch:
-    """Examples of equal shapes one under the other; `label` and `label_ids` are called `labels`.
-
-    Raises: InputError for a column whose shapes differ.
-
-    >>> stack_examples([{"x": [1, 2], "label": 0}, {"x": [3, 4], "label": 1}])
-    {'x': tensor([[1, 2],
-            [3, 4]]), 'labels': tensor([0, 1])}
-    """
-    batch = {}
-    for name in examples[0]:
-        column = [torch.as_tensor(example[name]) for example in examples]
-        if len(shapes := {tuple(value.shape) for value in column}) > 1:
-            raise InputError(
-                f"{name!r} has the shapes {sorted(shapes)} in one batch; give a data_collator that pads, such as "
-                "DataCollatorWithPadding(tokenizer)"
-            )
-        batch["labels" if name in LABELS else name] = torch.stack(column)
-    return batch
-
-
 def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
     """Bring a batch to a device; what is no tensor stays as it is."""
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from minitransformer import files
-from minitransformer.batches import PaddingCollator
+from minitransformer.batches import DataCollatorWithPadding, default_data_collator
 from minitransformer.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, unique_tensors
 from minitransformer.errors import InputError
 from minitransformer.pretrained import WEIGHTS_FILE, PretrainedModel, write_tensors
@@ -48,7 +48,6 @@ from minitransformer.trainer.reading import (
     UpdatesOfStream,
     columns_read_by,
     in_workers,
-    stack_examples,
 )
 from minitransformer.trainer.state import (
     EvalPrediction,
@@ -644,7 +643,7 @@ def new_model(model: nn.Module | None, model_init: Callable[[], nn.Module] | Non
 
 def default_collator(processing_class: Any) -> Callable[..., Batch]:
     """With a tokenizer examples are padded, and without one they have to be equally long."""
-    return stack_examples if processing_class is None else PaddingCollator(processing_class)
+    return default_data_collator if processing_class is None else DataCollatorWithPadding(processing_class)
 
 
 def made(callback: TrainerCallback | type[TrainerCallback]) -> TrainerCallback:
