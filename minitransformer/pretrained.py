@@ -191,13 +191,15 @@ class PretrainedModel(nn.Module):
         self.config.tie_word_embeddings = False
 
     def name_on_disk(self, name: str) -> str:
-        """The name by which a file knows one of our parameters."""
+        """The name by which a file knows one of our parameters; a part that the family does not have keeps its own."""
         if name in self.names:
             return self.names[name]
         prefix = f"{self.base_prefix}." if name.startswith(f"{self.base_prefix}.") else ""
-        module, leaf = name.removeprefix(prefix).rsplit(".", 1)
+        module, _, leaf = name.removeprefix(prefix).rpartition(".")
         number = next((part for part in module.split(".") if part.isdigit()), "")
         template = module.replace(f".{number}.", ".{i}.") if number else module
+        if template not in self.names:
+            return name
         return f"{prefix}{self.names[template].replace('{i}', number)}.{'weight' if leaf == 'gain' else leaf}"
 
     def take_parameters(self, tensors: Mapping[str, Tensor], source: Path) -> None:
@@ -214,9 +216,9 @@ class PretrainedModel(nn.Module):
                 self.untie(name)
         new = []
         tied = self.tied_names()
-        for name in (name for name in self.state_dict() if name not in tied):
+        for name, tensor in ((name, tensor) for name, tensor in self.state_dict().items() if name not in tied):
             if wanted[name] in found:
-                copy_tensor(found[wanted[name]], self.get_parameter(name), wanted[name], source)
+                copy_tensor(found[wanted[name]], tensor, wanted[name], source)
             elif wanted[name].startswith(self.new_if_missing):
                 new.append(self.name_on_disk(name))
             else:

@@ -1,0 +1,44 @@
+"""Training checkpoints: a folder that is whole or not there, from which training goes on as if it had never stopped."""
+
+from minitransformer.checkpoint.keeping import (
+    PLAN_FILE,
+    checkpoints,
+    newest_checkpoint,
+    newest_whole_checkpoint,
+    remove_all_but,
+    require_same_plan,
+    require_whole,
+)
+from minitransformer.checkpoint.manifest import MANIFEST_FILE, sha256
+from minitransformer.checkpoint.writing import (
+    ARGUMENTS_FILE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    OPTIMIZER_SETTINGS_FILE,
+    SCALER_FILE,
+    SCHEDULER_FILE,
+    STATE_FILE,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+__all__ = [
+    "ARGUMENTS_FILE",
+    "MANIFEST_FILE",
+    "MODEL_FILE",
+    "OPTIMIZER_FILE",
+    "OPTIMIZER_SETTINGS_FILE",
+    "PLAN_FILE",
+    "SCALER_FILE",
+    "SCHEDULER_FILE",
+    "STATE_FILE",
+    "checkpoints",
+    "load_checkpoint",
+    "newest_checkpoint",
+    "newest_whole_checkpoint",
+    "remove_all_but",
+    "require_same_plan",
+    "require_whole",
+    "save_checkpoint",
+    "sha256",
+]
