@@ -5,6 +5,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minitransformer.errors import InputError
-from minitransformer.laws import Report, adapters, check, check_file
+from minitransformer.laws import Report, adapters, check, check_file, laws_of
 from minitransformer.laws.checking import names_in
+from minitransformer.laws.judging import BROKEN, Table, finding_of, table_of
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -99,6 +101,38 @@ def test_a_broken_law_comes_with_its_smallest_case_its_equation_and_a_question()
     assert "M 0" in text, "columns should be named by the alphabet of the shapes"
     assert "<table>" in report._repr_html_()
     assert json.loads(report.to_json())["passed"] is False
+
+
+def test_an_equation_of_several_lines_is_shown_in_several_lines() -> None:
+    failure = finding_of(laws_of("adamw")[0], BROKEN, "it differs")
+    report = Report("mine", "adamw", [failure])
+    first, second = failure.equation.splitlines()[:2]
+    assert f"\n  {first}\n    {second}\n" in str(report)
+    assert f"<pre>{escape(first)}\n{escape(second)}" in report._repr_html_()
+
+
+def test_the_same_mistake_is_told_once_in_a_row() -> None:
+    report = check(lambda x, axis=-1: torch.softmax(x * math.log(2), axis), "softmax", **FEW)
+    assert len(report.failures) > 1
+    assert len({failure.mutant for failure in report.failures}) == 1
+    for text in (str(report), report._repr_html_()):
+        assert text.count("Looks like classic mistake") == 1
+        assert text.count("Looks like the same mistake.") == len(report.failures) - 1
+
+
+def test_a_mistake_of_ones_own_is_told_with_the_known_ones_of_each_law() -> None:
+    report = check(lambda x, axis=-1: torch.softmax(x, axis) + 0.01, "softmax", **FEW)
+    assert str(report).count("Known mistakes of this kind") == len(report.failures) > 1
+
+
+def test_a_single_number_is_shown_in_its_title() -> None:
+    assert list(table_of("loss", torch.tensor([[0.5]]), "B L")) == [Table("loss = 0.5", [], [])]
+
+
+def test_what_is_left_out_of_a_batch_is_said() -> None:
+    *_, first, last = table_of("x", torch.zeros(5, 4, 10), "B L D")
+    assert first.title == "x of example 1 of 5"
+    assert last.title == "x: 4 more examples are not shown"
 
 
 BAD_MANNERS = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minitransformer import kernels
 from minitransformer.equations import in_torch
-from minitransformer.laws import CATALOGUE, CLAIMS, Law
+from minitransformer.laws import CATALOGUE, CLAIMS, Law, laws_of
 from minitransformer.laws.cases import few_examples
 from minitransformer.laws.claims import HEAVY
 from minitransformer.laws.zoo import ZOO
@@ -65,6 +65,11 @@ def test_every_claim_has_laws_enough(claim: str) -> None:
     names = Counter(law.name for law in CATALOGUE if law.claim == claim)
     assert len(names) >= FEWEST_LAWS
     assert set(names.values()) == {1}, "no law should stand twice"
+
+
+@pytest.mark.parametrize("claim", ["encoder-block", "pre-norm-decoder-block", "encoder", "pre-norm-decoder"])
+def test_the_law_that_says_least_of_blocks_is_reported_last(claim: str) -> None:
+    assert laws_of(claim)[-1].name == "the_answer_agrees_with_the_reference"
 
 
 @pytest.mark.parametrize("tag", in_torch())

@@ -62,8 +62,24 @@ def test_shapes_never_broadcast() -> None:
 
 def test_the_same_means_bit_for_bit() -> None:
     assert_same(torch.tensor([0.0, 1.0]), torch.tensor([-0.0, 1.0]))
-    with pytest.raises(AssertionError, match="1 of 2 entries differ"):
+    with pytest.raises(AssertionError, match=r"1 of 2 entries differ, by up to 1.2e-07"):
         assert_same(torch.tensor([0.0, 1.0 + EPS32]), torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "said"),
+    [
+        (np.array([1, 5, 2]), np.array([1, 2, 4]), "2 of 3 entries differ, by up to 3"),
+        (np.array([np.inf, 0.0]), np.array([-np.inf, 0.0]), "1 of 2 entries differ, by up to inf"),
+        (np.array([np.nan, 1.0]), np.array([0.0, 0.0]), "2 of 2 entries differ"),
+        (torch.tensor([True, False]), torch.tensor([False, False]), "1 of 2 entries differ"),
+        (np.array(["one"]), np.array(["two"]), "1 of 1 entries differ"),
+    ],
+)
+def test_by_how_much_entries_differ_is_said_where_they_are_numbers(found: object, wanted: object, said: str) -> None:
+    with pytest.raises(AssertionError) as error:
+        assert_same(found, wanted)
+    assert str(error.value).splitlines()[0] == f"the result should be the same bit for bit, but {said}"
 
 
 def test_nothing_is_close_to_nothing() -> None:

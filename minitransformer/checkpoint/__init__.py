@@ -10,6 +10,7 @@ from minitransformer.checkpoint.keeping import (
     require_whole,
 )
 from minitransformer.checkpoint.manifest import MANIFEST_FILE, sha256
+from minitransformer.checkpoint.model_state import keep_tensors, unique_tensors
 from minitransformer.checkpoint.writing import (
     ARGUMENTS_FILE,
     MODEL_FILE,
@@ -19,6 +20,7 @@ from minitransformer.checkpoint.writing import (
     SCHEDULER_FILE,
     STATE_FILE,
     load_checkpoint,
+    load_weights,
     save_checkpoint,
 )
 
@@ -33,7 +35,9 @@ __all__ = [
     "SCHEDULER_FILE",
     "STATE_FILE",
     "checkpoints",
+    "keep_tensors",
     "load_checkpoint",
+    "load_weights",
     "newest_checkpoint",
     "newest_whole_checkpoint",
     "remove_all_but",
@@ -41,4 +45,5 @@ __all__ = [
     "require_whole",
     "save_checkpoint",
     "sha256",
+    "unique_tensors",
 ]

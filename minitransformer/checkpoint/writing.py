@@ -140,6 +140,17 @@ def load_checkpoint(
     return state
 
 
+def load_weights(folder: Path, model: nn.Module) -> None:
+    """Give a model the parameters of a checkpoint, and nothing else of it.
+
+    Raises: InputError naming the file that is missing or damaged, or the parameter that does not fit.
+    """
+    tensors = parse_tensors(require_whole(folder, [MODEL_FILE])[MODEL_FILE], folder / MODEL_FILE)
+    with refused_as(f"{folder} belongs to another model"):
+        require_same_tensors(tensors, model)
+    put_back_tensors(tensors, model)
+
+
 def put_back(kept: dict[str, Any], part: Any, path: Path) -> None:
     """Give a schedule or a scaler the state that one of its kind had.
 

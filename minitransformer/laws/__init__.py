@@ -27,6 +27,7 @@ from minitransformer.laws import (
     softmax,
     training,
     visibility,
+    whole_blocks,
     word_vectors,
 )
 from minitransformer.laws.checking import check, check_file
@@ -73,5 +74,6 @@ __all__ = [
     "softmax",
     "training",
     "visibility",
+    "whole_blocks",
     "word_vectors",
 ]

@@ -17,7 +17,8 @@ from minitransformer.errors import InputError
 from minitransformer.laws.adapters import ADAPTERS, AdaptedModule, module, optimizer
 from minitransformer.laws.child import Entry, OutOfTimeError, entries_from_child, time_limit
 from minitransformer.laws.claims import CLAIMS, claim_of, known_claim
-from minitransformer.laws.judging import NOT_JUDGED, Finding, finding_of, judge_and_remember
+from minitransformer.laws.guarding import Call
+from minitransformer.laws.judging import BROKEN, HELD, NOT_JUDGED, Finding, finding_of, judge_and_remember
 from minitransformer.laws.law import Law, laws_of
 from minitransformer.laws.recognising import in_words, recognise
 from minitransformer.laws.report import Report
@@ -192,20 +193,21 @@ def imported(path: Path) -> Any:
 def judge_all(claim: str, function: Function, max_examples: int, seconds: float, tell: Callable[[Entry], None]) -> None:
     """Judge by one law after another, and tell each finding at once; at the end, which mistakes were recognised."""
     timeouts = 0
-    failures = {}
+    calls: dict[str, dict[str, Sequence[Call]]] = {BROKEN: {}, HELD: {}, NOT_JUDGED: {}}
     for law in laws_of(claim):
         if timeouts == MOST_TIMEOUTS:
             tell(finding_of(law, NOT_JUDGED, "not tried: laws before it ran out of time").entries())
             continue
         try:
             with time_limit(seconds):
-                finding, failures[law.name] = judge_and_remember(law, function, max_examples)
+                finding, remembered = judge_and_remember(law, function, max_examples)
+                calls[finding.verdict][law.name] = remembered
                 tell(finding.entries())
         except OutOfTimeError:
             timeouts += 1
             tell(finding_of(law, NOT_JUDGED, f"no answer within {seconds:g} seconds").entries())
     with suppress(OutOfTimeError), time_limit(seconds):
-        for law_name, mutant in recognise(claim, function, failures).items():
+        for law_name, mutant in recognise(claim, function, calls[BROKEN], calls[HELD]).items():
             tell({"recognised": law_name, "looks_like": in_words(mutant), "mutant": mutant.name})
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 Function = Callable[..., Any]
+MOST_REMEMBERED = 20
+"""Of so many calls some are large enough to tell two functions apart."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Guarded:
         self.may_draw = may_draw
         self.speaks_numpy = names_numpy(function)
         self.calls: list[Call] = []
+        self.last_calls: deque[Call] = deque(maxlen=MOST_REMEMBERED)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Answer as the function does."""
@@ -81,6 +85,7 @@ class Guarded:
         if isinstance(result, Iterator):
             result = list(result)
         self.calls[-1] = Call(asked, result, tuple(copies), options)
+        self.last_calls.append(self.calls[-1])
         for name, before, now in zip(names, copies, args, strict=False):
             assert is_same(before, now), f"the function changed its argument {name} in place"
         self.require_form(result, copies, options)
@@ -144,40 +149,46 @@ def require_like(found: Any, expected: Any, place: str = "") -> None:
     >>> require_like([torch.zeros(3), {"half": 0.5}], [torch.ones(3), {"half": 1.0}])
     """
     if isinstance(expected, Iterator):  # how many things come of it may be left to chance
-        assert isinstance(found, list), f"the function returned {type(found).__name__}, but an iterator was expected"
-        return
-    if isinstance(expected, list | tuple):
-        assert isinstance(found, list | tuple), (
-            f"the function returned {type(found).__name__}{place}, but a list was expected"
-        )
+        require_kind(found, list, "an iterator", place)
+    elif isinstance(expected, nn.Module):  # what it has to be like, laws say
+        require_kind(found, nn.Module, "a model", place)
+    elif isinstance(expected, list | tuple):
+        require_kind(found, list | tuple, "a list", place)
         assert len(found) == len(expected), (
             f"the function returned a list of length {len(found)}{place}, but {len(expected)} was expected"
         )
         for index, (part, expected_part) in enumerate(zip(found, expected, strict=True)):
             require_like(part, expected_part, f"{place} in place {index}")
-        return
-    if isinstance(expected, nn.Module):  # what it has to be like, laws say
-        assert isinstance(found, nn.Module), (
-            f"the function returned {type(found).__name__}{place}, but a model was expected"
-        )
-        return
-    if isinstance(expected, dict):
-        assert isinstance(found, dict), (
-            f"the function returned {type(found).__name__}{place}, but a dictionary was expected"
-        )
+    elif isinstance(expected, dict):
+        require_kind(found, dict, "a dictionary", place)
         assert found.keys() == expected.keys(), (
             f"the function returned {', '.join(found)}{place}, but {', '.join(expected)} was expected"
         )
         for name, part in expected.items():
             require_like(found[name], part, f"{place} under {name!r}")
-        return
-    if not isinstance(expected, Tensor):
-        expected = torch.tensor(expected)
+    elif isinstance(expected, Tensor):
+        require_kind(found, Tensor, "a tensor", place)
+        require_tensor_like(found, expected, place)
+    else:
         # A tensor without axes is as good a number as Python's own.
-        found = torch.tensor(found) if isinstance(found, int | float) else found
-        is_number = isinstance(found, Tensor) and found.ndim == 0
-        assert is_number, f"the function returned {type(found).__name__}{place}, but a number was expected"
-    assert isinstance(found, Tensor), f"the function returned {type(found).__name__}{place}, but a tensor was expected"
+        number = torch.tensor(found) if isinstance(found, int | float) else found
+        is_number = isinstance(number, Tensor) and number.ndim == 0
+        assert is_number, expectation(found, "a number", place)
+        require_tensor_like(number, torch.tensor(expected), place)
+
+
+def require_kind(found: Any, kind: Any, in_words: str, place: str) -> None:
+    """Demand something of a kind."""
+    assert isinstance(found, kind), expectation(found, in_words, place)
+
+
+def expectation(found: Any, in_words: str, place: str) -> str:
+    """What to say of something that is not of the kind expected."""
+    return f"the function returned {type(found).__name__}{place}, but {in_words} was expected"
+
+
+def require_tensor_like(found: Tensor, expected: Tensor, place: str) -> None:
+    """Demand a shape, and no NaN where a number is expected."""
     assert found.shape == expected.shape, (
         f"the function returned shape {tuple(found.shape)}{place}, but {tuple(expected.shape)} was expected"
     )
@@ -257,12 +268,7 @@ def is_same(before: Any, now: Any) -> bool:
 
 
 def as_numpy(value: Any) -> Any:
-    """A tensor as an array, or each in a list; anything else as it is.
-
-    Raises: NotOfferedError for a type that arrays do not have.
-    """
-    if any(tensor.dtype == torch.bfloat16 for tensor in tensors_in(value)):
-        raise NotOfferedError("an array has no bfloat16")
+    """A tensor as an array, or each in a list; anything else as it is."""
     return each_part(lambda part: part.detach().numpy() if isinstance(part, Tensor) else part, value)
 
 

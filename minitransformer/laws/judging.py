@@ -86,14 +86,14 @@ def is_broken(law: Law, function: Callable[..., Any], max_examples: int = 100) -
 def judge_and_remember(
     law: Law, function: Callable[..., Any], max_examples: int = 100
 ) -> tuple[Finding, Sequence[Call]]:
-    """What came of a law, and the function's calls on the first and on the smallest case that broke it."""
+    """What came of a law, and the function's calls on the first and the smallest case that broke it, or the last."""
     asked = guarded(law, function)
     try:
         failures = failures_found(law, asked, max_examples, [Phase.generate, Phase.shrink])
     except Flaky:
         return finding_of(law, BROKEN, "it broke the law once, and kept it on the same case later"), ()
     if not failures:
-        return finding_of(law, HELD), ()
+        return finding_of(law, HELD), tuple(asked.last_calls)
     if isinstance(failures[-1].error, NotOfferedError):
         return finding_of(law, NOT_JUDGED, str(failures[-1].error)), ()
     smallest = with_smaller_sizes(failures[-1], law, asked)
@@ -203,7 +203,7 @@ def equation_of(law: Law) -> str:
     if not law.equations:
         return f"{law.claim}: {cleandoc(CLAIMS[law.claim].__doc__ or '').splitlines()[0]}"
     tag = law.equations[0]
-    return f"eq:{tag}: {' '.join(in_torch()[tag].formula.split())}"
+    return f"eq:{tag}: {in_torch()[tag].formula}"
 
 
 def in_words(error: Exception) -> str:
@@ -262,7 +262,14 @@ def table_of(name: str, value: Any, axes: str) -> Iterator[Table]:
         if value is not None:
             yield Table(shorten(f"{name} = {value}", MOST_LETTERS, placeholder=" ..."), [], [])
         return
-    value = value.detach()
+    yield from tables_of_tensor(name, value.detach(), axes)
+
+
+def tables_of_tensor(name: str, value: Tensor, axes: str) -> Iterator[Table]:
+    """A tensor as tables, one for each example while there is room, and what is left out; one number as a title."""
+    if value.numel() == 1:
+        yield Table(f"{name} = {in_figures(value.item())}", [], [])
+        return
     letters = [axis for axis in axes.split() if axis.isalpha()]
     row, column = ["row", "column", *letters][-2:] if len(letters) != 1 else ["row", *letters]
     while value.ndim < 2:
@@ -275,6 +282,9 @@ def table_of(name: str, value: Any, axes: str) -> Iterator[Table]:
         shown = matrix[:MOST_ROWS, :MOST_ROWS]
         rows = [(f"{row} {i}", [in_figures(entry) for entry in entries]) for i, entries in enumerate(shown.tolist())]
         yield Table(f"{name}{place}", [f"{column} {j}" for j in range(shown.shape[-1])], rows)
+    if n_left_out := max(0, len(matrices) - n_shown):
+        left_out = "1 more example is" if n_left_out == 1 else f"{n_left_out} more examples are"
+        yield Table(f"{name}: {left_out} not shown", [], [])
 
 
 def tables_of_parameters(name: str, parameters: dict[str, Tensor]) -> Iterator[Table]:

@@ -7,26 +7,38 @@ import torch
 from torch import Tensor
 
 from minitransformer.laws.claims import CLAIMS, MAY_DRAW
-from minitransformer.laws.guarding import Call, Guarded, each_part, is_same, tensors_in
+from minitransformer.laws.guarding import Call, Guarded, copy_of, each_part, is_same, tensors_in
 from minitransformer.laws.tolerances import LAYER, ROUNDING, eps_of
 from minitransformer.laws.zoo import ZOO, Mutant
 
 Function = Callable[..., Any]
-Failures = Mapping[str, Sequence[Call]]
-"""For each broken law, by name, what the function was asked where it was broken."""
+Calls = Mapping[str, Sequence[Call]]
+"""For each law, by name, what the function was asked and answered: where it broke the law, or last where it held."""
 
 
-def recognise(claim: str, function: Function, failures: Failures) -> dict[str, Mutant]:
-    """For each broken law the mutant that answers as the function did; of several, the one that explains most laws."""
+def recognise(claim: str, function: Function, broken: Calls, held: Calls) -> dict[str, Mutant]:
+    """For each broken law the mutant that answers there as the function did.
+
+    Of several the one that explains most laws; and of those the one that answers most often alike under laws that held.
+    """
     if claim in MAY_DRAW:  # nobody answers as somebody else did
         return {}
-    ours = CLAIMS[claim]
-    explained: list[tuple[set[str], Mutant]] = []
+    by_number: dict[int, list[tuple[Mutant, set[str]]]] = {}
     for mutant in (mutant for mutant in ZOO if mutant.claim == claim):
-        laws = {law for law, calls in failures.items() if explains(mutant.function, ours, function, calls)}
-        explained.append((laws, mutant))
-    explained.sort(key=lambda laws_and_mutant: len(laws_and_mutant[0]))
-    return {law: mutant for laws, mutant in explained for law in laws}
+        laws = {law for law, calls in broken.items() if explains(mutant.function, CLAIMS[claim], function, calls)}
+        by_number.setdefault(len(laws), []).append((mutant, laws))
+    found: dict[str, Mutant] = {}
+    for n_laws in sorted(by_number.keys() - {0}):
+        equals = by_number[n_laws]
+        if len(equals) > 1:
+            equals.sort(key=lambda candidate: n_alike(candidate[0].function, held))
+        found |= {law: mutant for mutant, laws in equals for law in laws}
+    return found
+
+
+def n_alike(mutant: Function, held: Calls) -> int:
+    """How often a mutant answers as the function did."""
+    return sum(is_alike(values_of(mutant, call), call.result) for calls in held.values() for call in calls)
 
 
 def explains(mutant: Function, ours: Function, theirs: Function, calls: Sequence[Call]) -> bool:
@@ -39,8 +51,12 @@ def explains(mutant: Function, ours: Function, theirs: Function, calls: Sequence
 
 
 def values_of(function: Function, call: Call) -> Any:
-    """What a function answers to a call, or the error that it raises."""
-    return values_and_gradients_of(function, call)[0]
+    """What a function answers to a call, or the error that it raises; no argument asks for a gradient."""
+    try:
+        args, options = copy_of((call.args, call.options))
+        return Guarded(function, function).answer(args, options)
+    except Exception as error:
+        return error
 
 
 def values_and_gradients_of(function: Function, call: Call) -> tuple[Any, list[Tensor]]:
@@ -95,6 +111,6 @@ def in_words(mutant: Mutant) -> str:
     """What a learner is told of the mutant: what it looks like, and where to read on, and not what is wrong."""
     number = ZOO.index(mutant) + 1
     return (
-        f"Looks like classic mistake {number}, which gives the same numbers. In training: {mutant.symptom} "
-        f"(`minitransformer zoo show {number}`; `zoo answer {number}` tells what it is)"
+        f"Looks like classic mistake {number}, which gives the same numbers in this case. "
+        f"In training: {mutant.symptom} (`minitransformer zoo show {number}`; `zoo answer {number}` tells what it is)"
     )

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
 from minitransformer.laws.judging import BROKEN, HELD, NOT_JUDGED, Finding, Table
 
 MARKS = {HELD: "✓", BROKEN: "✗", NOT_JUDGED: "–"}
+SAME_MISTAKE = "Looks like the same mistake."
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class Report:
     def failures(self) -> list[Finding]:
         """The laws that were broken."""
         return self.with_verdict(BROKEN)
+
+    @property
+    def failures_to_read(self) -> list[Finding]:
+        """The laws that were broken; what one looks like is not said again right after another of the kind."""
+        return [
+            replace(finding, looks_like=SAME_MISTAKE) if before and before.mutant == finding.mutant != "" else finding
+            for before, finding in zip([None, *self.failures], self.failures, strict=False)
+        ]
 
     @property
     def not_judged(self) -> list[Finding]:
@@ -62,7 +71,7 @@ class Report:
     def __str__(self) -> str:
         lines = [self.summary, *([f"Nothing was judged: {self.obstacle}"] if self.obstacle else []), ""]
         lines += [f"{MARKS[finding.verdict]} {finding.sentence}{self.reason_of(finding)}" for finding in self.findings]
-        for finding in self.failures:
+        for finding in self.failures_to_read:
             lines += ["", "─" * 80, *failure_lines(finding)]
         return "\n".join(lines)
 
@@ -71,7 +80,7 @@ class Report:
             f"<tr><td>{MARKS[finding.verdict]}</td><td>{escape(finding.sentence + self.reason_of(finding))}</td></tr>"
             for finding in self.findings
         )
-        details = "".join(failure_html(finding) for finding in self.failures)
+        details = "".join(failure_html(finding) for finding in self.failures_to_read)
         obstacle = f"<p>Nothing was judged: {escape(self.obstacle)}</p>" if self.obstacle else ""
         return f"<p><b>{escape(self.summary)}</b></p>{obstacle}<table>{rows}</table>{details}"
 
@@ -87,13 +96,13 @@ class Report:
 
 def failure_lines(finding: Finding) -> list[str]:
     """One broken law, to read in a terminal."""
-    lines = [f"✗ {finding.sentence}", f"  {finding.equation}", "", f"  Found: {finding.message}"]
+    equation = finding.equation.replace("\n", "\n    ")
+    lines = [f"✗ {finding.sentence}", f"  {equation}", "", f"  Found: {finding.message}"]
     if finding.counterexample:
         lines += ["", "  On the smallest case that shows it:"]
         for table in finding.counterexample:
             lines += ["", *(f"    {line}" for line in table_lines(table))]
-    lines += ["", f"  Think: {finding.hint}"]
-    return [*lines, f"  {finding.looks_like}"]
+    return [*lines, "", f"  Think: {finding.hint}", f"  {finding.looks_like}"]
 
 
 def table_lines(table: Table) -> list[str]:
@@ -117,7 +126,7 @@ def failure_html(finding: Finding) -> str:
     """One broken law, to read in a notebook."""
     tables = "".join(table_html(table) for table in finding.counterexample)
     return (
-        f"<hr><p><b>✗ {escape(finding.sentence)}</b><br><code>{escape(finding.equation)}</code></p>"
+        f"<hr><p><b>✗ {escape(finding.sentence)}</b></p><pre>{escape(finding.equation)}</pre>"
         f"<p>Found: {escape(finding.message)}</p>"
         + (f"<p>On the smallest case that shows it:</p>{tables}" if tables else "")
         + f"<p><i>{escape(finding.hint)}</i></p><p>{escape(finding.looks_like)}</p>"

@@ -57,8 +57,23 @@ def assert_same(actual: object, expected: object, what: str = "the result") -> N
     """Fail unless both are the same, bit for bit (0 and −0 count as the same number)."""
     found, wanted = as_array(actual), as_array(expected)
     assert found.shape == wanted.shape, f"{what} should have shape {wanted.shape}, but has {found.shape}"
-    differing = np.count_nonzero(found != wanted)
-    assert not differing, f"{what} should be the same bit for bit, but {differing} of {found.size} entries differ"
+    differs = found != wanted
+    assert not differs.any(), (
+        f"{what} should be the same bit for bit, but {np.count_nonzero(differs)} of {found.size} entries differ"
+        f"{farthest_in_words(found[differs], wanted[differs])}"
+    )
+
+
+def farthest_in_words(found: np.ndarray, wanted: np.ndarray) -> str:
+    """By how much numbers differ at most; nothing of truth values and texts, and nothing where one is NaN.
+
+    >>> farthest_in_words(np.array([1.0, 2.0]), np.array([1.5, 2.25]))
+    ', by up to 0.5'
+    """
+    if not (np.issubdtype(found.dtype, np.number) and np.issubdtype(wanted.dtype, np.number)):
+        return ""
+    farthest = np.max(np.abs(found.astype(np.float64) - wanted.astype(np.float64)))
+    return "" if np.isnan(farthest) else f", by up to {farthest:.2g}"
 
 
 def assert_same_type(actual: torch.Tensor, given: torch.Tensor) -> None:

@@ -294,7 +294,7 @@ class BertForSequenceClassification(BertPreTrainedModel):
         token_type_ids: Int[Tensor, "#B L"] | None = None,
         position_ids: Int[Tensor, "#B L"] | None = None,
         inputs_embeds: Float[Tensor, "B L D"] | None = None,
-        labels: Num[Tensor, "B *N"] | None = None,
+        labels: Num[Tensor, "B *N"] | None = None,  # noqa: F821 - a star makes it an expression
         **outputs: bool,
     ) -> SequenceClassifierOutput:
         """Score the classes of each sequence."""
@@ -320,7 +320,10 @@ def problem_type(num_labels: int, labels: Tensor) -> str:
     return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
 
 
-def regression_loss(logits: Float[Tensor, "B N"], labels: Num[Tensor, "B *N"]) -> Float[Tensor, ""]:
+def regression_loss(
+    logits: Float[Tensor, "B N"],
+    labels: Num[Tensor, "B *N"],  # noqa: F821 - a star makes it an expression
+) -> Float[Tensor, ""]:
     """The squared error of each predicted number."""
     require_label_shape(labels.reshape(len(labels), -1), logits)
     return mean_squared_error(logits, labels.reshape(logits.shape).to(logits.dtype))

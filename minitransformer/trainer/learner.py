@@ -100,6 +100,11 @@ class Learner:
             self.lr_scheduler.step()
         return learned
 
+    @property
+    def scaler_if_any(self) -> torch.amp.GradScaler | None:
+        """What scales the loss in float16."""
+        return self.scaler if self.scaler.is_enabled() else None
+
     @contextmanager
     def training(self) -> Iterator[None]:
         """Train inside the block: dropout on, and noise on word vectors where it was asked for."""

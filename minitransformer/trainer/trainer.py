@@ -20,9 +20,16 @@ from torch import Tensor, nn
 
 from minitransformer import files
 from minitransformer.batches import DataCollatorWithPadding, default_data_collator
-from minitransformer.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, unique_tensors
+from minitransformer.checkpoint import (
+    keep_tensors,
+    load_checkpoint,
+    load_weights,
+    newest_checkpoint,
+    save_checkpoint,
+    unique_tensors,
+)
 from minitransformer.errors import InputError
-from minitransformer.pretrained import WEIGHTS_FILE, PretrainedModel, write_tensors
+from minitransformer.pretrained import WEIGHTS_FILE, PretrainedModel
 from minitransformer.trainer.callbacks import LogWindow, ProgressCallback, TrainerCallback, metric_to_watch
 from minitransformer.trainer.evaluation import (
     Evaluator,
@@ -239,7 +246,8 @@ class Trainer:
             folder = Path(resume_from_checkpoint)
         if folder is None:
             return TrainerState()
-        state = TrainerState.from_entries(load_checkpoint(folder, self.model, self.optimizer))
+        entries = load_checkpoint(folder, self.model, self.optimizer, self.lr_scheduler, self.learner.scaler_if_any)
+        state = TrainerState.from_entries(entries)
         for callback in self.stateful_callbacks():
             if type(callback).__name__ in state.stateful_callbacks:
                 callback.load_state_dict(state.stateful_callbacks[type(callback).__name__])
@@ -494,7 +502,18 @@ class Trainer:
         for callback in self.stateful_callbacks():
             state.stateful_callbacks[type(callback).__name__] = callback.state_dict()
         if self.processes.is_first:
-            save_checkpoint(output_dir, self.model, self.optimizer, state.entries(), self.args.save_total_limit)
+            save_checkpoint(
+                output_dir,
+                self.model,
+                self.optimizer,
+                state.entries(),
+                keep=self.args.save_total_limit,
+                best=None if state.best_model_checkpoint is None else Path(state.best_model_checkpoint),
+                scheduler=self.lr_scheduler,
+                scaler=self.learner.scaler_if_any,
+                processing_class=self.processing_class,
+                arguments=self.args.to_dict(),
+            )
         self.processes.wait()
         self.checkpoint_of_this_step = folder
         self.tell("on_save", checkpoint=folder)
@@ -518,8 +537,7 @@ class Trainer:
 
     def load_best_model(self) -> None:
         """Go back to the parameters of the best evaluation."""
-        best = str(self.state.best_model_checkpoint)
-        load_checkpoint(Path(best), self.model, self.optimizer)
+        load_weights(Path(str(self.state.best_model_checkpoint)), self.model)
 
     def outcome(self, seconds: float, n_steps: int) -> TrainOutput:
         """How the training ended."""
@@ -596,7 +614,7 @@ class Trainer:
             self.model.save_pretrained(folder)
         else:
             with files.replacing(folder / WEIGHTS_FILE) as unfinished:
-                write_tensors(unfinished, unique_tensors(self.model))
+                keep_tensors(unfinished, unique_tensors(self.model))
         if hasattr(self.processing_class, "save_pretrained"):
             self.processing_class.save_pretrained(folder)
 
