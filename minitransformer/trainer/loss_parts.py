@@ -47,7 +47,7 @@ class LossInParts(nn.Module):
         Raises: InputError for a model that gives its loss in parts and does not say it.
         """
         if not self.has_parts:
-            return {"loss": count_labels(batch)}
+            return {"loss": count_labels(without_first_labels(batch) if asks_for_the_next(self.model) else batch)}
         if not hasattr(self.model, "training_counts"):
             raise InputError(
                 f"{type(self.model).__name__} has training_losses, and needs training_counts(**batch) beside it"
@@ -94,6 +94,8 @@ def smoothed_loss(model: nn.Module, batch: Batch, label_smoothing: int | float) 
     logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
     if logits is None:
         raise InputError(f"label_smoothing_factor needs an output with logits; {type(model).__name__} gives none")
+    if asks_for_the_next(model):
+        logits, labels = logits[..., :-1, :], labels[..., 1:]
     return cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum")
 
 
@@ -133,6 +135,28 @@ def count_labels(batch: Mapping[str, Any]) -> int:
     if not isinstance(labels, Tensor) or labels.is_floating_point():
         return count_examples(batch)
     return int((labels != IGNORED).sum())
+
+
+def asks_for_the_next(model: nn.Module) -> bool:
+    """Whether a model compares each score with the label after it, as those of `transformers` that write on do.
+
+    >>> asks_for_the_next(nn.Linear(1, 1))
+    False
+    """
+    writes = hasattr(model, "can_generate") and model.can_generate()  # type: ignore[operator]
+    has_encoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    loss = getattr(model, "loss_function", None)
+    return bool(writes) and not has_encoder and getattr(loss, "__name__", None) == "ForCausalLMLoss"
+
+
+def without_first_labels(batch: Batch) -> Batch:
+    """A batch without the first label of each row, which nothing comes before that could foretell it.
+
+    >>> without_first_labels({"labels": torch.tensor([[5, 6, 7]])})
+    {'labels': tensor([[6, 7]])}
+    """
+    labels = batch.get("labels")
+    return {**batch, "labels": labels[..., 1:]} if isinstance(labels, Tensor) and labels.ndim else batch
 
 
 def require_labels(counts: Counts) -> None:
