@@ -153,8 +153,8 @@ SCENARIOS = {
         {**JUDGED, "metric_for_best_model": "loss", "learning_rate": 0.1},
         callbacks=lambda: [EarlyStoppingCallback(early_stopping_patience=2)],
     ),
-    "the best model at the end": Scenario({**KEEPS_BEST, "learning_rate": 0.1}),
-    "the best kept, two checkpoints": Scenario({**KEEPS_BEST, "save_total_limit": 2, "learning_rate": 0.1}),
+    "the best model at the end": Scenario({**KEEPS_BEST, "learning_rate": 0.5}),
+    "the best kept, two checkpoints": Scenario({**KEEPS_BEST, "save_total_limit": 2, "learning_rate": 0.5}),
     "another optimizer and its own schedule": Scenario(own_optimizer=True),
 }
 

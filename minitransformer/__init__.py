@@ -47,7 +47,20 @@ from minitransformer.models.bert_config import BertConfig
 from minitransformer.norm import LayerNorm, RMSNorm
 from minitransformer.optimizer import AdamW
 from minitransformer.tokenizer import Tokenizer
-from minitransformer.trainer import EvalPrediction, Trainer, TrainerCallback, TrainerState
+from minitransformer.trainer import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PredictionOutput,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingInterruptedError,
+    TrainOutput,
+    get_last_checkpoint,
+    set_seed,
+)
 from minitransformer.training_arguments import TrainingArguments
 
 __version__ = "0.1.0"
@@ -72,6 +85,7 @@ __all__ = [
     "DataCollatorWithPadding",
     "Decoder",
     "DecoderBlock",
+    "EarlyStoppingCallback",
     "Encoder",
     "EncoderBlock",
     "EvalPrediction",
@@ -84,17 +98,23 @@ __all__ = [
     "PaddingCollator",
     "PostNorm",
     "PreNorm",
+    "PredictionOutput",
+    "ProgressCallback",
     "RMSNorm",
     "TextClassification",
     "Tokenizer",
+    "TrainOutput",
     "Trainer",
     "TrainerCallback",
+    "TrainerControl",
     "TrainerState",
     "TrainingArguments",
+    "TrainingInterruptedError",
     "attention",
     "corpora",
     "default_data_collator",
     "feed_forward",
+    "get_last_checkpoint",
     "kernels",
     "losses",
     "metrics",
@@ -102,6 +122,7 @@ __all__ = [
     "optimizer",
     "positions",
     "schedules",
+    "set_seed",
     "visibility",
 ]
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class TrainingArguments:
     minitransformer.errors.InputError: there is no argument learning_rat; did you mean learning_rate?
     """
 
-    output_dir: str = "trainer_output"
+    output_dir: str | Path = "trainer_output"
     """Where checkpoints and `log.jsonl` go."""
 
     # How long.
@@ -156,7 +157,7 @@ class TrainingArguments:
     """Whether more of it is better; of anything but a loss, it is."""
     label_names: list[str] | None = None
     """What labels are called in the data; as the model calls them unless given."""
-    resume_from_checkpoint: str | bool | None = None
+    resume_from_checkpoint: str | Path | bool | None = None
     """What `train()` resumes from unless it is told: a checkpoint, or True for the newest."""
     disable_tqdm: bool = False
     """Show no bars."""
@@ -206,6 +207,8 @@ class TrainingArguments:
     def translate_other_spellings(self) -> None:
         """Understand the names of the fourth version, and settle what follows from other arguments."""
         self.output_dir = str(self.output_dir)
+        if isinstance(self.resume_from_checkpoint, Path):
+            self.resume_from_checkpoint = str(self.resume_from_checkpoint)
         for old, new in OLD_NAMES.items():
             if getattr(self, old) is not None:
                 setattr(self, new, getattr(self, old))

@@ -398,12 +398,12 @@ def test_evaluation_leaves_parameters_mode_gradients_and_random_state_alone(
     trainer = pretraining(corpus, tmp_path)
     trainer.model.train(training)
     before, random_state = copy_of(trainer.model), torch.random.get_rng_state()
-    first = trainer.evaluate()
+    first = trainer.evaluate()["eval_loss"]
     assert_same_tensors(copy_of(trainer.model), before)
     assert trainer.model.training is training
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
     assert_same(torch.random.get_rng_state(), random_state, "the random state")
-    assert trainer.evaluate() == first, "no dropout, and the same masks each time"
+    assert trainer.evaluate()["eval_loss"] == first, "no dropout, and the same masks each time"
 
 
 def test_evaluations_on_the_way_all_see_the_same_masks(corpus: Corpus, tmp_path: Path) -> None:

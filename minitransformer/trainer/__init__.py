@@ -6,6 +6,7 @@ from minitransformer.trainer.learner import decay_groups
 from minitransformer.trainer.loss_parts import add_parts
 from minitransformer.trainer.randomness import seed_of, set_seed
 from minitransformer.trainer.reading import Batch
+from minitransformer.trainer.resuming import get_last_checkpoint
 from minitransformer.trainer.state import (
     EvalPrediction,
     PredictionOutput,
@@ -31,6 +32,7 @@ __all__ = [
     "add_parts",
     "decay_groups",
     "evaluating",
+    "get_last_checkpoint",
     "seed_of",
     "set_seed",
 ]

@@ -127,8 +127,11 @@ class EarlyStoppingCallback(TrainerCallback):
             raise InputError("EarlyStoppingCallback needs metric_for_best_model, such as 'loss' or 'accuracy'")
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
-        """Compare with the best evaluation before this one."""
-        value = metric_to_watch(given["metrics"], str(args.metric_for_best_model))
+        """Compare with the best evaluation before this one, unless it was of other data, under other names."""
+        name = str(args.metric_for_best_model)
+        if given["metrics"].keys().isdisjoint((name, f"eval_{name}")):
+            return
+        value = metric_to_watch(given["metrics"], name)
         best = state.best_metric
         is_progress = best is None or (args.is_better(value, best) and abs(value - best) > self.threshold)
         self.evaluations_without_progress = 0 if is_progress else self.evaluations_without_progress + 1
@@ -227,6 +230,10 @@ class LogWindow:
             self.sums[name] = [total + part.total.item(), count + part.count]
         self.norm = norm
         self.n_tokens += n_tokens
+
+    def is_empty(self) -> bool:
+        """Whether nothing happened since the last log."""
+        return not self.sums and not self.n_skipped
 
     def close(self) -> Figures:
         """The figures of the window, which begins anew."""

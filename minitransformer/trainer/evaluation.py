@@ -14,8 +14,8 @@ from tqdm import tqdm
 from minitransformer.errors import InputError
 from minitransformer.losses import IGNORED, LossPart
 from minitransformer.trainer.learner import Learner
-from minitransformer.trainer.loss_parts import LossInParts, add_parts, in_parts, mean_loss
-from minitransformer.trainer.order import Order
+from minitransformer.trainer.loss_parts import LossInParts, add_parts, in_parts
+from minitransformer.trainer.order import Order, is_stream
 from minitransformer.trainer.randomness import seed_of
 from minitransformer.trainer.reading import (
     EVALUATION,
@@ -61,6 +61,12 @@ class Questions:
     ignore_keys: Sequence[str] = ()
     preprocess: Preprocess | None = None
     """What to make of the scores of a batch, and its labels, before they are kept: less, mostly."""
+    loss_is_needed: bool = True
+    """Whether data without labels is a mistake."""
+
+    def wants_loss(self, batch: Batch) -> bool:
+        """Whether to compute the loss of a batch."""
+        return self.loss and (self.loss_is_needed or all(name in batch for name in self.label_names))
 
 
 class Evaluator:
@@ -114,7 +120,7 @@ class Evaluator:
         here = {"rank": processes.rank, "n_processes": processes.n_processes}
         size = args.per_device_eval_batch_size
         updates: Dataset[Any]
-        if hasattr(dataset, "__len__"):
+        if not is_stream(dataset):
             chunks = Order.in_order(len(dataset), size * processes.n_processes)
             updates = UpdatesOfPass(dataset, collation, chunks, EVALUATION, size, **here)
         else:
@@ -134,12 +140,9 @@ def evaluate_batch(losses: LossInParts, batch: Batch, questions: Questions, foun
     """Add what a batch says to what was found before."""
     found.n_examples += count_examples(batch)
     output = None
-    if questions.loss and any((counts := losses.counts(batch)).values()):
-        if questions.scores and not losses.has_parts and losses.loss_of is None and not losses.label_smoothing:
-            output = losses.model(**batch)  # one pass for both
-            totals = {"loss": mean_loss(output, losses.model) * counts["loss"]}
-        else:
-            totals = losses(batch, counts.get("loss", 0))
+    if questions.wants_loss(batch) and any((counts := losses.counts(batch)).values()):
+        count = counts.get("loss", 0)
+        totals, output = losses.with_output(batch, count) if questions.scores else (losses(batch, count), None)
         found.sums = add_parts(found.sums, in_parts(totals, counts))
     if not questions.scores:
         return
@@ -181,12 +184,16 @@ def label_names_of(model: nn.Module) -> list[str]:
     >>> label_names_of(nn.Linear(1, 1))
     ['labels']
     """
-    names = [
+    return labels_read_by(model) or ["labels"]
+
+
+def labels_read_by(model: nn.Module) -> list[str]:
+    """The parameters of a model's `forward` that are labels."""
+    return [
         name
         for name in inspect.signature(model.forward).parameters
         if "label" in name or name in ("start_positions", "end_positions")
     ]
-    return names or ["labels"]
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
@@ -235,9 +242,27 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def with_prefix(figures: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Figures under names that begin with a prefix.
+    """Figures under names that begin with a prefix, and as Python's own numbers, which can be written down.
 
-    >>> with_prefix({"accuracy": 0.5, "eval_f1": 0.4}, "eval")
+    >>> with_prefix({"accuracy": np.float32(0.5), "eval_f1": 0.4}, "eval")
     {'eval_accuracy': 0.5, 'eval_f1': 0.4}
     """
-    return {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": value for name, value in figures.items()}
+    return {
+        name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": value.tolist()
+        if hasattr(value, "tolist")
+        else value
+        for name, value in figures.items()
+    }
+
+
+def speed_of(prefix: str, seconds: float, n_examples: int, n_steps: int) -> dict[str, float]:
+    """How long something took, and how fast it was.
+
+    >>> speed_of("eval", seconds=2.0, n_examples=10, n_steps=4)
+    {'eval_runtime': 2.0, 'eval_samples_per_second': 5.0, 'eval_steps_per_second': 2.0}
+    """
+    return {
+        f"{prefix}_runtime": seconds,
+        f"{prefix}_samples_per_second": n_examples / seconds,
+        f"{prefix}_steps_per_second": n_steps / seconds,
+    }

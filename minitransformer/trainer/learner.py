@@ -81,6 +81,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=args.fp16)
+        self.most_at_once: int | None = None  # examples that memory holds, once it has run out
 
     def learn(self, micro_batches: Sequence[MicroBatch], step: int, max_steps: int) -> Learned:
         """Compute the gradients of an update, and move the parameters by them if they are numbers."""
@@ -123,7 +124,7 @@ class Learner:
 
     def gradients(self, micro_batches: Sequence[MicroBatch], step: int) -> dict[str, LossPart]:
         """Gradients and loss of an update; where memory runs out, in smaller pieces if that is allowed."""
-        size = self.args.per_device_train_batch_size
+        size = self.most_at_once or self.args.per_device_train_batch_size
         while True:
             torch.manual_seed(seed_of(self.args.seed, step, self.processes.rank))
             try:
@@ -131,7 +132,7 @@ class Learner:
             except RuntimeError as error:
                 if not self.args.auto_find_batch_size or size == 1 or not is_out_of_memory(error):
                     raise
-            size = self.args.per_device_train_batch_size = max(1, size // 2)
+            size = self.most_at_once = max(1, size // 2)
             logger.warning("memory ran out: from here on %d examples are computed at once", size)
 
     def accumulate_gradients(self, micro_batches: Sequence[MicroBatch]) -> dict[str, LossPart]:

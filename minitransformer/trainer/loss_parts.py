@@ -14,8 +14,8 @@ from minitransformer.trainer.reading import Batch, count_examples
 Totals = dict[str, Tensor]
 Counts = Mapping[str, int]
 LossFunction = Callable[..., Tensor]
-LossOf = Callable[[nn.Module, Batch, int], Tensor]
-"""The mean loss of a model on a batch, so many labels of which count."""
+LossOf = Callable[..., Any]
+"""The mean loss of a model on a batch, so many labels of which count; with `return_outputs=True` the output too."""
 
 
 class LossInParts(nn.Module):
@@ -65,6 +65,17 @@ class LossInParts(nn.Module):
             return {"loss": smoothed_loss(self.model, batch, self.label_smoothing)}
         return {"loss": mean_loss(self.model(**batch), self.model) * count}
 
+    def with_output(self, batch: Batch, count: int) -> tuple[Totals, Any]:
+        """The same, and the output that the loss is of, where one pass gives both; else None."""
+        if self.has_parts or (self.loss_of is None and self.label_smoothing):
+            return self(batch, count), None
+        if self.loss_of is not None:
+            loss, output = self.loss_of(self.model, batch, count, return_outputs=True)
+        else:
+            output = self.model(**batch)
+            loss = mean_loss(output, self.model)
+        return {"loss": loss * count}, output
+
 
 def mean_loss(output: Any, model: nn.Module) -> Tensor:
     """The loss of a model's output: by name, as an attribute, or as the first of a tuple.
@@ -73,7 +84,7 @@ def mean_loss(output: Any, model: nn.Module) -> Tensor:
     """
     if isinstance(output, Tensor) and output.ndim == 0:
         return output
-    if isinstance(output, tuple) and not hasattr(output, "loss"):
+    if isinstance(output, tuple | list) and not hasattr(output, "loss"):
         loss = output[0] if output and isinstance(output[0], Tensor) and output[0].ndim == 0 else None
     else:
         loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
@@ -91,12 +102,23 @@ def smoothed_loss(model: nn.Module, batch: Batch, label_smoothing: int | float) 
     if labels is None or labels.is_floating_point():
         raise InputError("label_smoothing_factor is for labels that number a class; leave it out for this task")
     output = model(**{name: value for name, value in batch.items() if name != "labels"})
-    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    logits = logits_of(output)
     if logits is None:
         raise InputError(f"label_smoothing_factor needs an output with logits; {type(model).__name__} gives none")
     if asks_for_the_next(model):
         logits, labels = logits[..., :-1, :], labels[..., 1:]
     return cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum")
+
+
+def logits_of(output: Any) -> Tensor | None:
+    """The scores in an output without a loss: by name, as an attribute, or the first of a tuple.
+
+    >>> logits_of((torch.tensor([1.0]), torch.tensor([2.0])))
+    tensor([1.])
+    """
+    if isinstance(output, tuple | list) and not hasattr(output, "logits"):
+        return output[0] if output else None
+    return output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
 
 
 def loss_by(function: LossFunction) -> LossOf:
@@ -105,24 +127,25 @@ def loss_by(function: LossFunction) -> LossOf:
     `num_items_in_batch` is how many labels count in the batch. So a function that divides by it and one that takes a
     mean both give the mean of the batch, which is then weighed by its labels.
     """
-    takes_count = takes_number_of_items(function)
+    takes_count = takes(function, "num_items_in_batch")
 
-    def loss_of(model: nn.Module, batch: Batch, count: int) -> Tensor:
+    def loss_of(model: nn.Module, batch: Batch, count: int, return_outputs: bool = False) -> Any:
         outputs = model(**{name: value for name, value in batch.items() if name != "labels"})
         labels = batch.get("labels")
-        return function(outputs, labels, num_items_in_batch=count) if takes_count else function(outputs, labels)
+        loss = function(outputs, labels, num_items_in_batch=count) if takes_count else function(outputs, labels)
+        return (loss, outputs) if return_outputs else loss
 
     return loss_of
 
 
-def takes_number_of_items(function: Callable[..., Any]) -> bool:
-    """Whether a function wants to know how many labels its batch has.
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has a parameter of this name, or takes whatever it is given.
 
-    >>> takes_number_of_items(lambda outputs, labels, num_items_in_batch=None: 0)
-    True
+    >>> takes(lambda outputs, labels: 0, "labels"), takes(lambda outputs, labels: 0, "num_items_in_batch")
+    (True, False)
     """
     parameters = inspect.signature(function).parameters.values()
-    return any(p.name == "num_items_in_batch" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def count_labels(batch: Mapping[str, Any]) -> int:

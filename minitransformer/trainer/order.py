@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
+from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
 from minitransformer.errors import InputError
@@ -132,6 +133,15 @@ def lengths_of(dataset: MapDataset, hide_progress: bool = True) -> list[int]:
     return lengths
 
 
+def is_stream(dataset: Any) -> bool:
+    """Whether examples can only be read as they come, and not by number.
+
+    >>> is_stream(["one", "two"]), is_stream(iter(["one", "two"]))
+    (False, True)
+    """
+    return isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
+
+
 def begin_pass(dataset: Any, number: int) -> None:
     """Tell a dataset that wants to know it which pass begins."""
     if hasattr(dataset, "set_epoch"):
@@ -146,6 +156,6 @@ def require_examples(dataset: Any, name: str = "train_dataset") -> Any:
         ...
     minitransformer.errors.InputError: eval_dataset is missing or empty; give at least one example to train on
     """
-    if dataset is None or (hasattr(dataset, "__len__") and not len(dataset)):
+    if dataset is None or (not is_stream(dataset) and not len(dataset)):
         raise InputError(f"{name} is missing or empty; give at least one example to train on")
     return dataset

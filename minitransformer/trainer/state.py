@@ -1,6 +1,7 @@
 """What a run knows of itself: how far it has come, what it has logged, and how it ended."""
 
 import signal
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +70,25 @@ class TrainerControl:
 
     def forget(self) -> None:
         """Ask for nothing, but for an end that was asked for."""
-        self.should_epoch_stop = self.should_save = self.should_evaluate = self.should_log = False
+        self.should_save = self.should_evaluate = self.should_log = False
+
+    def asked_for(self) -> list[str]:
+        """What is to be done, in its order.
+
+        >>> TrainerControl(should_save=True, should_log=True).asked_for()
+        ['log', 'save']
+        """
+        wanted = {"log": self.should_log, "evaluate": self.should_evaluate, "save": self.should_save}
+        return [name for name, is_wanted in wanted.items() if is_wanted]
+
+    def ask_for(self, names: Sequence[str]) -> None:
+        """Ask for these too."""
+        for name in names:
+            setattr(self, f"should_{name}", True)
+
+    def withdraw(self, name: str) -> None:
+        """No longer ask for this one."""
+        setattr(self, f"should_{name}", False)
 
 
 class EvalPrediction(NamedTuple):

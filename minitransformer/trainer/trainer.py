@@ -5,6 +5,7 @@ one made of the seed, the pass and its number, and each pass its order from the 
 that stops and goes on is bit for bit the run that never stopped, and no generator's state has to be kept.
 """
 
+import inspect
 import logging
 import math
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from minitransformer import files
 from minitransformer.batches import DataCollatorWithPadding, default_data_collator
@@ -36,15 +37,20 @@ from minitransformer.trainer.evaluation import (
     Preprocess,
     Questions,
     label_names_of,
+    labels_read_by,
+    speed_of,
     with_prefix,
 )
 from minitransformer.trainer.interrupts import Interrupt, deferred_interrupts
 from minitransformer.trainer.learner import Learned, Learner
 from minitransformer.trainer.loss_parts import (
     LossFunction,
+    LossOf,
     loss_by,
+    mean_loss,
+    takes,
 )
-from minitransformer.trainer.order import Order, begin_pass, lengths_of, require_examples
+from minitransformer.trainer.order import Order, begin_pass, is_stream, lengths_of, require_examples
 from minitransformer.trainer.processes import Processes
 from minitransformer.trainer.randomness import set_seed
 from minitransformer.trainer.reading import (
@@ -99,7 +105,7 @@ class Trainer:
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
-        model_init: Callable[[], nn.Module] | None = None,
+        model_init: Callable[..., nn.Module] | None = None,
         compute_loss_func: LossFunction | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         callbacks: Sequence[TrainerCallback | type[TrainerCallback]] | None = None,
@@ -120,6 +126,7 @@ class Trainer:
         self.compute_metrics = compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.optimizers = optimizers
+        require_optimizer_of_model(optimizers, self.model, model_init)
         self.callbacks = [*map(made, callbacks or ()), ProgressCallback()]
         self.state, self.control = TrainerState(), TrainerControl()
         self.checkpoint_of_this_step: Path | None = None
@@ -141,22 +148,31 @@ class Trainer:
                 "auto_find_batch_size=True is for one process: several would have to run out of memory together; "
                 "lower per_device_train_batch_size and raise gradient_accumulation_steps instead"
             )
-        if self.train_dataset is None or hasattr(self.train_dataset, "__len__"):
+        if self.train_dataset is None or not is_stream(self.train_dataset):
             return
         if args.max_steps < 1:
-            raise InputError("a train_dataset without a length has no epochs to count; give max_steps")
+            raise InputError("a train_dataset that is a stream has no epochs to count; give max_steps")
         if args.train_sampling_strategy == "group_by_length":
-            raise InputError("group_by_length=True needs a train_dataset with a length, to look ahead in")
+            raise InputError("group_by_length=True needs a train_dataset that is no stream, to look ahead in")
         if args.dataloader_num_workers > 1:
             raise InputError(
                 f"dataloader_num_workers={args.dataloader_num_workers} would each read the same stream; give 0 or 1"
             )
 
-    def loss_of(self) -> Callable[[nn.Module, Batch, int], Tensor] | None:
+    def loss_of(self) -> LossOf | None:
         """The user's own loss, if there is one."""
         if type(self).compute_loss is not Trainer.compute_loss:
-            return lambda model, batch, count: self.compute_loss(model, dict(batch), num_items_in_batch=count)
+            return self.compute_loss_of
         return None if self.compute_loss_func is None else loss_by(self.compute_loss_func)
+
+    def compute_loss_of(self, model: nn.Module, batch: Batch, count: int, return_outputs: bool = False) -> Any:
+        """What an overridden `compute_loss` says; it need not know the number of items, nor give the outputs."""
+        given: dict[str, Any] = {"num_items_in_batch": count} if takes(self.compute_loss, "num_items_in_batch") else {}
+        if not return_outputs:
+            return self.compute_loss(model, dict(batch), **given)
+        if takes(self.compute_loss, "return_outputs"):
+            return self.compute_loss(model, dict(batch), return_outputs=True, **given)
+        return self.compute_loss(model, dict(batch), **given), None
 
     def compute_loss(
         self,
@@ -171,7 +187,7 @@ class Trainer:
         weighs it by them, so that batches that are accumulated are one large batch.
         """
         output = model(**inputs)
-        loss = output["loss"] if isinstance(output, Mapping) else output.loss
+        loss = mean_loss(output, model)
         return (loss, output) if return_outputs else loss
 
     def new_learner(self) -> Learner:
@@ -256,7 +272,7 @@ class Trainer:
     def order_of(self, dataset: Any) -> Order | None:
         """The order of the examples; None for a dataset that can only be read as it comes."""
         self.settle_update_size()
-        if not hasattr(dataset, "__len__"):
+        if is_stream(dataset):
             return None
         return Order(len(dataset), self.state.train_batch_size, self.args.seed_of_data, self.drop_last_below)
 
@@ -310,16 +326,17 @@ class Trainer:
 
     def before_first_update(self, window: LogWindow) -> None:
         """Do what the last step still owes, if a signal stopped it, or what was asked for before the first."""
-        if self.args.eval_on_start and self.state.global_step == 0:
-            self.state.left_to_do = ["evaluate"]
-        self.do_what_is_left(window)
+        self.control.should_evaluate = self.args.eval_on_start and self.state.global_step == 0
+        self.control.ask_for(self.state.left_to_do)
+        self.do_what_is_due(window)
 
     def all_updates(self, dataset: Any, order: Order | None, window: LogWindow) -> None:
         """One update after the other, until there are enough."""
         state = self.state
-        while state.global_step < state.max_steps and not self.control.should_training_stop:
+        while not self.is_enough:
             begin_pass(dataset, state.passes)
             if state.updates_of_this_pass == 0:
+                self.control.should_epoch_stop = False
                 self.tell("on_epoch_begin")
             pass_before = state.passes
             for update in self.updates_of_pass(dataset, order):
@@ -331,8 +348,10 @@ class Trainer:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are enough updates, or somebody says so."""
-        return self.state.global_step == self.state.max_steps or self.control.should_training_stop
+        """Whether there are enough updates, or enough passes where these were asked for, or somebody says so."""
+        state = self.state
+        passes_are_over = self.args.max_steps < 1 and state.passes >= state.num_train_epochs
+        return state.global_step >= state.max_steps or passes_are_over or self.control.should_training_stop
 
     def end_stream(self, window: LogWindow) -> None:
         """A pass over a dataset of unknown length ends where the dataset does.
@@ -342,9 +361,8 @@ class Trainer:
         if not self.state.updates_of_this_pass:
             raise InputError("train_dataset ended before its first batch; give one that begins anew at each pass")
         self.control.forget()
-        self.end_pass()
-        self.note_what_is_left()
-        self.do_what_is_left(window)
+        self.end_pass(is_complete=True)
+        self.do_what_is_due(window, pass_has_ended=True)
 
     def updates_of_pass(self, dataset: Any, order: Order | None) -> Iterator[ReadUpdate]:
         """The updates that are left of this pass; what earlier ones read is not read again."""
@@ -374,8 +392,9 @@ class Trainer:
 
     def step(self, update: ReadUpdate, window: LogWindow, order: Order | None) -> None:
         """One update, and what is due after it."""
-        state, control = self.state, self.control
+        state = self.state
         self.checkpoint_of_this_step = None
+        self.control.forget()
         self.tell("on_step_begin")
         self.learn(update, window)
         state.global_step += 1
@@ -385,10 +404,11 @@ class Trainer:
         state.epoch = state.passes + state.updates_of_this_pass / per_pass
         self.ask_for_what_is_due_at_steps()
         self.tell("on_step_end")
-        if control.should_epoch_stop or (order is not None and state.updates_of_this_pass == per_pass):
-            self.end_pass()
-        self.note_what_is_left()
-        self.do_what_is_left(window)
+        is_complete = order is not None and state.updates_of_this_pass == per_pass
+        pass_has_ended = is_complete or self.control.should_epoch_stop or self.is_enough
+        if pass_has_ended:
+            self.end_pass(is_complete)
+        self.do_what_is_due(window, pass_has_ended)
         self.stop_if_asked()
 
     def learn(self, update: ReadUpdate, window: LogWindow) -> None:
@@ -429,49 +449,61 @@ class Trainer:
     def ask_for_what_is_due_at_steps(self) -> None:
         """Set what this step's number calls for; callbacks may change it."""
         args, control, step = self.args, self.control, self.state.global_step
-        control.forget()
-        control.should_log = self.is_due(args.logging_strategy, args.logging_steps)
+        control.should_log |= self.is_due(args.logging_strategy, args.logging_steps)
         control.should_log |= args.logging_strategy != "no" and self.state.global_step == self.state.max_steps
         control.should_log |= args.logging_first_step and step == 1
-        control.should_evaluate = self.is_due(args.eval_strategy, args.eval_steps or 1)
-        control.should_save = self.is_due(args.save_strategy, args.save_steps)
+        control.should_evaluate |= self.is_due(args.eval_strategy, args.eval_steps or 1)
+        control.should_save |= self.is_due(args.save_strategy, args.save_steps)
 
     def is_due(self, strategy: str, every: int | float) -> bool:
         """Whether a step's number calls for something."""
         return strategy == "steps" and self.state.global_step % interval(every, self.state.max_steps) == 0
 
-    def end_pass(self) -> None:
-        """A pass over the data is complete: set what that calls for; callbacks may change it."""
+    def end_pass(self, is_complete: bool) -> None:
+        """A pass over the data ends: set what that calls for; callbacks may change it.
+
+        One in whose middle the training ends is not over, so that a longer run could go on with it.
+        """
         args, state, control = self.args, self.state, self.control
-        state.passes, state.updates_of_this_pass, state.examples_of_this_pass = state.passes + 1, 0, 0
+        if is_complete or control.should_epoch_stop:
+            state.passes, state.updates_of_this_pass, state.examples_of_this_pass = state.passes + 1, 0, 0
         control.should_log |= args.logging_strategy == "epoch"
         control.should_evaluate |= args.eval_strategy == "epoch"
         control.should_save |= args.save_strategy == "epoch"
         self.tell("on_epoch_end")
 
-    def note_what_is_left(self) -> None:
-        """Write down what is to be done, in its order, so that a checkpoint in the middle knows."""
-        control = self.control
-        wanted = {"log": control.should_log, "evaluate": control.should_evaluate, "save": control.should_save}
-        self.state.left_to_do = [name for name, is_wanted in wanted.items() if is_wanted]
+    def do_what_is_due(self, window: LogWindow, pass_has_ended: bool = False) -> None:
+        """Log, evaluate and save; a callback that is told of it may end the pass, which may call for more."""
+        self.log_evaluate_and_save(window)
+        wants_an_end = self.control.should_epoch_stop or self.control.should_training_stop
+        if wants_an_end and not pass_has_ended and self.state.updates_of_this_pass:
+            self.end_pass(is_complete=False)
+            self.log_evaluate_and_save(window)
 
-    def do_what_is_left(self, window: LogWindow) -> None:
-        """Log, evaluate and save; a signal in the middle is answered with a checkpoint that knows what is left."""
+    def log_evaluate_and_save(self, window: LogWindow) -> None:
+        """Do each if it is asked for; a signal in the middle is answered with a checkpoint that knows what is left."""
         actions: dict[str, Callable[[], Any]] = {
             "log": partial(self.log_window, window),
             "evaluate": self.evaluate_and_compare,
             "save": self.save_checkpoint,
         }
-        while self.state.left_to_do:
-            action = self.state.left_to_do.pop(0)
+        for name, action in actions.items():
+            if name not in self.control.asked_for():
+                continue
+            self.control.withdraw(name)
+            self.state.left_to_do = self.control.asked_for()
             try:
-                actions[action]()
+                action()
             except StoppedInEvaluation:
-                self.state.left_to_do.insert(0, action)
+                self.state.left_to_do = [name, *self.control.asked_for()]
                 self.stop_if_asked()
+        self.control.forget()
+        self.state.left_to_do = []
 
     def log_window(self, window: LogWindow) -> None:
-        """Log what happened since the last log."""
+        """Log what happened since the last log, if anything did."""
+        if window.is_empty():
+            return
         self.log({**window.close(), "learning_rate": self.learner.rate})
 
     def log(self, figures: Mapping[str, Any]) -> None:
@@ -491,7 +523,7 @@ class Trainer:
             self.state.best_metric, self.state.best_global_step = value, self.state.global_step
             self.state.best_model_checkpoint = None
             if self.args.save_strategy == "best":
-                self.state.left_to_do = ["save"]
+                self.control.should_save = True
 
     def save_checkpoint(self) -> Path:
         """Write a checkpoint of this step."""
@@ -543,14 +575,8 @@ class Trainer:
         """How the training ended."""
         state = self.state
         mean_loss = state.total_loss / max(1, state.global_step)
-        metrics = {
-            "train_runtime": seconds,
-            "train_samples_per_second": n_steps * state.train_batch_size / seconds,
-            "train_steps_per_second": n_steps / seconds,
-            "train_loss": mean_loss,
-            "epoch": state.epoch,
-        }
-        return TrainOutput(state.global_step, mean_loss, metrics)
+        speed = speed_of("train", seconds, n_steps * state.train_batch_size, n_steps)
+        return TrainOutput(state.global_step, mean_loss, {**speed, "train_loss": mean_loss, "epoch": state.epoch})
 
     # Evaluation
 
@@ -559,7 +585,8 @@ class Trainer:
     ) -> dict[str, Any]:
         """The mean of each part of the loss over all that counts, and the metrics of `compute_metrics`.
 
-        Of several data sets, by name, each has its figures with its name in theirs.
+        How fast it went is told beside them, and not logged: logs of equal runs are equal. Of several data sets, by
+        name, each has its figures with its name in theirs.
         """
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         if isinstance(dataset, dict):
@@ -568,34 +595,45 @@ class Trainer:
                 figures |= self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}")
             return figures
         questions = self.questions(ignore_keys, loss=True, scores=self.compute_metrics is not None)
-        figures = self.run(require_examples(dataset, "eval_dataset"), questions, metric_key_prefix).metrics
-        self.log(figures)
+        output, speed = self.run(require_examples(dataset, "eval_dataset"), questions, metric_key_prefix)
+        self.log(output.metrics)
+        figures = {**output.metrics, **speed, "epoch": self.state.epoch}
         self.tell("on_evaluate", metrics=figures)
         return figures
 
     def predict(
         self, test_dataset: Any, ignore_keys: Sequence[str] | None = None, metric_key_prefix: str = "test"
     ) -> PredictionOutput:
-        """The scores, and the truths where the data holds them, of every example in order."""
-        questions = self.questions(ignore_keys, loss=False, scores=True)
-        output = self.run(require_examples(test_dataset, "test_dataset"), questions, metric_key_prefix)
+        """The scores of every example in order, and where the data holds labels these, the loss and the metrics."""
+        reads_labels = bool(self.args.label_names or labels_read_by(self.model))
+        questions = self.questions(ignore_keys, loss=reads_labels, scores=True, loss_is_needed=False)
+        output, speed = self.run(require_examples(test_dataset, "test_dataset"), questions, metric_key_prefix)
+        output = output._replace(metrics=output.metrics | speed)
         self.tell("on_predict", metrics=output.metrics)
         return output
 
-    def questions(self, ignore_keys: Sequence[str] | None, loss: bool, scores: bool) -> Questions:
+    def questions(
+        self, ignore_keys: Sequence[str] | None, loss: bool, scores: bool, loss_is_needed: bool = True
+    ) -> Questions:
         """What a pass over data is to find out."""
         label_names = self.args.label_names or label_names_of(self.model)
-        return Questions(loss, scores, label_names, ignore_keys or (), self.preprocess_logits_for_metrics)
+        return Questions(
+            loss, scores, label_names, ignore_keys or (), self.preprocess_logits_for_metrics, loss_is_needed
+        )
 
-    def run(self, dataset: Any, questions: Questions, prefix: str) -> PredictionOutput:
-        """What a pass over data finds out."""
+    def run(self, dataset: Any, questions: Questions, prefix: str) -> tuple[PredictionOutput, dict[str, float]]:
+        """What a pass over data finds out, and how fast."""
+        started = time.perf_counter()
         evaluator = Evaluator(self.learner, self.data_collator, self.after_evaluated_batch)
         found = evaluator.run(dataset, questions)
         scores, truths = evaluator.columns(found.scores), evaluator.columns(found.truths)
         figures: dict[str, Any] = found.losses(prefix)
         if self.compute_metrics is not None and truths is not None:
             figures |= with_prefix(self.compute_metrics(EvalPrediction(scores, truths)), prefix)
-        return PredictionOutput(scores, truths, figures)
+        n_examples = int(self.processes.sums([found.n_examples])[0])
+        n_steps = math.ceil(n_examples / (self.args.per_device_eval_batch_size * self.processes.n_processes))
+        speed = speed_of(prefix, time.perf_counter() - started, n_examples, n_steps)
+        return PredictionOutput(scores, truths, figures), speed
 
     def after_evaluated_batch(self) -> None:
         """Tell of it, and look for a signal."""
@@ -623,13 +661,21 @@ class Trainer:
         self.callbacks.append(made(callback))
 
     def remove_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
-        """Tell one less: this one, or the first of this class."""
-        found = [known for known in self.callbacks if known is callback or type(known) is callback]
-        if not found:
+        """Tell one less: this one, or the first of this class.
+
+        Raises: InputError if there is none.
+        """
+        if self.pop_callback(callback) is None:
             raise InputError(
                 f"{callback!r} is none of the callbacks {[type(known).__name__ for known in self.callbacks]}"
             )
-        self.callbacks.remove(found[0])
+
+    def pop_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> TrainerCallback | None:
+        """Tell one less, and give it; None if there is none."""
+        for number, known in enumerate(self.callbacks):
+            if known is callback or (isinstance(callback, type) and isinstance(known, callback)):
+                return self.callbacks.pop(number)
+        return None
 
     def tell(self, event: str, **given: Any) -> None:
         """Tell all callbacks of an event."""
@@ -642,21 +688,45 @@ class Trainer:
             "eval_dataset": self.eval_dataset,
         }
         for callback in self.callbacks:
-            getattr(callback, event)(self.args, self.state, self.control, **around, **given)
+            answer = getattr(callback, event)(self.args, self.state, self.control, **around, **given)
+            if isinstance(answer, TrainerControl):
+                self.control = answer
 
     def stateful_callbacks(self) -> list[Any]:
         """The callbacks that want to be remembered."""
         return [callback for callback in self.callbacks if hasattr(callback, "state_dict")]
 
 
-def new_model(model: nn.Module | None, model_init: Callable[[], nn.Module] | None) -> nn.Module:
-    """The model that was given, or that the function makes.
+def new_model(model: nn.Module | None, model_init: Callable[..., nn.Module] | None) -> nn.Module:
+    """The model that was given, or that the function makes; one that asks for a trial is told that there is none.
 
     Raises: InputError if there is neither, or both.
     """
     if (model is None) == (model_init is None):
         raise InputError("give either a model or a model_init that makes one, and not both")
-    return model_init() if model is None else model  # type: ignore[misc] # one of them is there
+    if model is not None or model_init is None:
+        return model  # type: ignore[return-value] # one of them is there
+    return model_init(None) if inspect.signature(model_init).parameters else model_init()
+
+
+def require_optimizer_of_model(
+    optimizers: tuple[torch.optim.Optimizer | None, Any], model: nn.Module, model_init: Callable[..., nn.Module] | None
+) -> None:
+    """Refuse an optimizer that would move another model's parameters, and a schedule of nobody's.
+
+    Raises: InputError that says what to give instead.
+    """
+    optimizer, schedule = optimizers
+    if optimizer is None and schedule is None:
+        return
+    if optimizer is None:
+        raise InputError("optimizers=(None, schedule) has a schedule of another optimizer; give that one too")
+    if model_init is not None:
+        raise InputError("optimizers are of one model, but model_init makes a new one for each run; give the model")
+    ours = {id(parameter) for parameter in model.parameters()}
+    theirs = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    if ours.isdisjoint(theirs):
+        raise InputError("optimizers moves no parameter of the model; make it of model.parameters()")
 
 
 def default_collator(processing_class: Any) -> Callable[..., Batch]:
