@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 import tyro
+from killing import killed
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from trusted_runs import N_STEPS, SCENARIOS, Material, Scenario, differences, outcome, resumed_after
@@ -30,6 +31,8 @@ from minitransformer import files
 from minitransformer.checkpoint import newest_checkpoint, require_whole
 from minitransformer.errors import InputError
 
+SHORT_RUN = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 1}
+"""A run that saves twice, and removes what it saved first."""
 LONG_RUN = {"max_steps": 40, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2}
 """A run that writes checkpoints most of the time."""
 KILLED = ("masks drawn anew, dropout, shuffled", "accumulation", "grouped by length", "evaluations on the way")
@@ -58,6 +61,7 @@ def main(trial: Trial) -> None:
         tables = {
             "stopped and resumed": table_of_scenarios(material, folder),
             "killed at random moments": table_of_kills(material, folder, trial),
+            "killed at every operation on files": table_of_operations(material, folder),
             "flipped bits": table_of_flips(material, folder, trial),
         }
     for title, rows in tables.items():
@@ -107,13 +111,13 @@ def table_of_kills(material: Material, folder: Path, trial: Trial) -> list[dict[
     rows = []
     for number, name in enumerate(KILLED):
         scenario, place = SCENARIOS[name], folder / f"killed-{number}"
-        whole, seconds = undisturbed(scenario, material, folder / f"long-{number}")
+        whole, seconds = undisturbed(scenario, material, folder / f"long-{number}", LONG_RUN)
         n_kills = trial.kills // len(KILLED) + (number < trial.kills % len(KILLED))
         left = {"nothing": 0, "half a checkpoint": 0, "whole ones": 0}
         n_exact = 0
         for _ in tqdm(range(n_kills), desc=name):
             shutil.rmtree(place, ignore_errors=True)
-            train = partial(train_and_keep, scenario, material, place)
+            train = partial(train_and_keep, scenario, material, place, LONG_RUN)
             kill_after(moments.uniform(0, seconds), train)
             left[what_is_left(place)] += 1
             in_child(train)
@@ -122,16 +126,18 @@ def table_of_kills(material: Material, folder: Path, trial: Trial) -> list[dict[
     return rows
 
 
-def undisturbed(scenario: Scenario, material: Material, folder: Path) -> tuple[dict[str, Any], float]:
-    """How a long run ends when nobody kills it, and how long it takes."""
+def undisturbed(
+    scenario: Scenario, material: Material, folder: Path, settings: dict[str, Any]
+) -> tuple[dict[str, Any], float]:
+    """How a run ends when nobody kills it, and how long it takes."""
     started = time.perf_counter()
-    in_child(partial(train_and_keep, scenario, material, folder))
+    in_child(partial(train_and_keep, scenario, material, folder, settings))
     return kept(folder), time.perf_counter() - started
 
 
-def train_and_keep(scenario: Scenario, material: Material, folder: Path) -> None:
+def train_and_keep(scenario: Scenario, material: Material, folder: Path, settings: dict[str, Any]) -> None:
     """Train from the newest checkpoint there is, and write down how it ends."""
-    trainer = scenario.build(material, folder, **LONG_RUN)
+    trainer = scenario.build(material, folder, **settings)
     trainer.train(resume_from_checkpoint=True)
     ended = outcome(trainer)
     tensors = {
@@ -188,6 +194,27 @@ def fork(action: Callable[[], None]) -> int:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+# Killed at every operation on files
+
+
+def table_of_operations(material: Material, folder: Path) -> list[dict[str, Any]]:
+    """A short run, killed at each operation on its files: before each, and with each file half written."""
+    scenario, place = SCENARIOS["masks drawn anew, dropout, shuffled"], folder / "operations"
+    whole, _ = undisturbed(scenario, material, folder / "short", SHORT_RUN)
+    train = partial(train_and_keep, scenario, material, place, SHORT_RUN)
+    n_killed = n_exact = 0
+    left = {"nothing": 0, "half a checkpoint": 0, "whole ones": 0}
+    with tqdm(desc="operations on files") as bar:
+        while killed(train, place, n_killed):
+            n_killed += 1
+            left[what_is_left(place)] += 1
+            in_child(train)
+            n_exact += not differences(kept(place), whole)
+            shutil.rmtree(place)
+            bar.update()
+    return [{"run": "four steps, two saves, one rotation", "tried": n_killed, "exact": n_exact, **left}]
 
 
 # Flipped bits

@@ -569,7 +569,8 @@ class Trainer:
 
     def load_best_model(self) -> None:
         """Go back to the parameters of the best evaluation."""
-        load_weights(Path(str(self.state.best_model_checkpoint)), self.model)
+        best = Path(str(self.state.best_model_checkpoint)).name  # the run's folder may have been moved
+        load_weights(Path(self.args.output_dir) / best, self.model)
 
     def outcome(self, seconds: float, n_steps: int) -> TrainOutput:
         """How the training ended."""
