@@ -31,8 +31,20 @@ from minitransformer.batches import (
     default_data_collator,
 )
 from minitransformer.blocks import Decoder, DecoderBlock, Encoder, EncoderBlock, PostNorm, PreNorm
+from minitransformer.encoding import BatchEncoding
 from minitransformer.errors import InputError
 from minitransformer.feed_forward import FeedForward
+from minitransformer.models.auto import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForNextSentencePrediction,
+    AutoModelForPreTraining,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 from minitransformer.models.bert import (
     BertForMaskedLM,
     BertForMultipleChoice,
@@ -46,7 +58,7 @@ from minitransformer.models.bert import (
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.norm import LayerNorm, RMSNorm
 from minitransformer.optimizer import AdamW
-from minitransformer.tokenizer import Tokenizer
+from minitransformer.tokenizer import AutoTokenizer, Tokenizer
 from minitransformer.trainer import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -68,6 +80,17 @@ __version__ = "0.1.0"
 __all__ = [
     "AXES",
     "AdamW",
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
+    "BatchEncoding",
     "BertConfig",
     "BertForMaskedLM",
     "BertForMultipleChoice",

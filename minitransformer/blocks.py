@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from minitransformer import kernels
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.dropout import Dropout
 from minitransformer.errors import InputError
@@ -206,7 +208,37 @@ class DecoderBlock(nn.Module):
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
 
-class Encoder(nn.Module):
+class Stack(nn.Module):
+    """Blocks one after the other, which may forget on the way what they computed.
+
+    With `recomputes`, a block keeps only its input while training, and is computed once more on the way back, with the
+    same dropout: less memory for a third more time. Result and gradients are the same.
+
+    Source: Chen et al. 2016, §3 (there called checkpoints).
+    """
+
+    recomputes = False
+
+    def run(self, part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """Compute a part of the stack."""
+        if not (self.recomputes and self.training):
+            return part(*inputs)
+        return checkpoint(part_under(kernels.active(), part), *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+def part_under(kind: str, part: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A part that is computed by the same kernels whenever it is: the way back may come after the choice has ended."""
+
+    def computed(*inputs: Tensor | None) -> Tensor:
+        if kernels.active() == kind:
+            return part(*inputs)
+        with kernels.use(kind):
+            return part(*inputs)
+
+    return computed
+
+
+class Encoder(Stack):
     """A stack of encoder blocks.
 
     Equation eq:encoder:
@@ -247,7 +279,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "B L D"]:
         """Apply eq:encoder."""
         for block in self.blocks:
-            x = block(x, may_attend)
+            x = self.run(block, x, may_attend)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def answers_at(
@@ -261,8 +293,8 @@ class Encoder(nn.Module):
             return self.norm(vectors_at(positions, x))  # type: ignore[no-any-return]
         *earlier, last = self.blocks
         for block in earlier:
-            x = block(x, may_attend)
-        return self.norm(last.answers_at(positions, x, may_attend))  # type: ignore[no-any-return, operator]
+            x = self.run(block, x, may_attend)
+        return self.norm(self.run(last.answers_at, positions, x, may_attend))  # type: ignore[no-any-return, arg-type]
 
     def hidden_states(
         self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None
@@ -270,11 +302,11 @@ class Encoder(nn.Module):
         """The input, then what each block makes of it; the last one stands after the closing norm."""
         for block in self.blocks:
             yield x
-            x = block(x, may_attend)
+            x = self.run(block, x, may_attend)
         yield self.norm(x)
 
 
-class Decoder(nn.Module):
+class Decoder(Stack):
     """A stack of decoder blocks.
 
     Equation eq:decoder:
@@ -318,7 +350,7 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "B L D"]:
         """Apply eq:decoder."""
         for block in self.blocks:
-            x = block(x, memory, may_attend, may_attend_memory)
+            x = self.run(block, x, memory, may_attend, may_attend_memory)
         return self.norm(x)  # type: ignore[no-any-return]
 
 

@@ -50,7 +50,7 @@ def classify(model: BertForSequenceClassification, tokenizer: Tokenizer, text: s
     """
     with torch.no_grad():
         probability = softmax(model(encode(model, tokenizer, text)).logits[0])
-    names = model.config.id2label or {number: f"LABEL_{number}" for number in range(len(probability))}
+    names = model.config.id2label or {}
     guesses = [Guess(names[number], float(share)) for number, share in enumerate(probability)]
     return sorted(guesses, key=lambda guess: -guess.probability)
 

@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,11 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from minitransformer import files
+from minitransformer import files, hub
+from minitransformer.blocks import Stack
 from minitransformer.errors import InputError
+from minitransformer.hub import CONFIG_FILE, WEIGHTS_FILE
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
+RECOMPUTATION = {"use_reentrant": False, "preserve_rng_state": True}
+"""The settings of `torch.utils.checkpoint` under which the way back sees what the way there saw."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,9 @@ class PretrainedConfig(ABC):
 
     model_type: ClassVar[str]
 
+    output_attentions: bool = field(default=False, kw_only=True)
+    output_hidden_states: bool = field(default=False, kw_only=True)
+
     @classmethod
     @abstractmethod
     def from_dict(cls: type[Config], content: Mapping[str, Any]) -> Config:
@@ -67,27 +72,59 @@ class PretrainedConfig(ABC):
         return {"model_type": self.model_type, **asdict(self)}
 
     @classmethod
-    def from_pretrained(cls: type[Config], folder: str | Path, **overrides: Any) -> Config:
-        """Read `config.json` from a folder; `overrides` replace single entries.
+    def from_pretrained(
+        cls: type[Config],
+        folder: str | Path,
+        *,
+        cache_dir: str | Path | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **overrides: Any,
+    ) -> Config:
+        """Read `config.json` from a folder, or by a name of the hub; `overrides` replace single entries.
 
         Raises: InputError if the folder or the file is missing, or describes another family, and for an override of
         an entry that does not exist.
         """
-        content = files.read_json(require_folder(folder) / CONFIG_FILE)
-        known = [field.name for field in fields(cls)]
+        folder = hub.folder_of(folder, hub.holds_config, cache_dir, revision, local_files_only)
+        content = files.read_json(folder / CONFIG_FILE)
+        known = [entry.name for entry in fields(cls)]
+        overrides = with_numbered_labels(overrides)
         for name, value in overrides.items():
             if name not in known:
                 raise InputError(f"{name}={value!r} is no entry of {cls.__name__}; it has {', '.join(known)}")
         found = content.get("model_type", cls.model_type)
         if found != cls.model_type:
             raise InputError(
-                f"{Path(folder) / CONFIG_FILE} says model_type={found!r}, but {cls.__name__} reads {cls.model_type!r}"
+                f"{folder / CONFIG_FILE} says model_type={found!r}, but {cls.__name__} reads {cls.model_type!r}"
             )
         return cls.from_dict({**content, **overrides})
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` into a folder."""
         files.write_json(Path(folder) / CONFIG_FILE, self.to_dict())
+
+
+def with_numbered_labels(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides in which labels are named by number alone; their names say how many there are.
+
+    Raises: InputError if `label2id` is not the reverse of `id2label`.
+
+    >>> with_numbered_labels({"label2id": {"ham": 0, "spam": 1}})
+    {'id2label': {0: 'ham', 1: 'spam'}, 'num_labels': 2}
+    """
+    found = dict(overrides)
+    numbers = found.pop("label2id", None)
+    if numbers is not None:
+        names = {int(number): name for name, number in numbers.items()}
+        given = found.setdefault("id2label", names)
+        if {int(number): name for number, name in dict(given).items()} != names:
+            raise InputError(
+                f"label2id={numbers!r} must be the reverse of id2label={given!r}; id2label alone is enough"
+            )
+    if found.get("id2label") is not None:
+        found.setdefault("num_labels", len(found["id2label"]))
+    return found
 
 
 class PretrainedModel(nn.Module):
@@ -108,6 +145,45 @@ class PretrainedModel(nn.Module):
         """Run the model; `return_dict=False` gives a plain tuple of what is there."""
         output = super().__call__(*args, **kwargs)
         return output if return_dict else output.to_tuple()
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The model without the heads of a task; of one without such heads, itself."""
+        return getattr(self, self.base_prefix, self)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The table of word vectors that the model reads with."""
+        return self.base_model.embeddings.word  # type: ignore[union-attr, return-value]
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Train with less memory: each block is computed once more on the way back, and keeps only its input till then.
+
+        Loss and gradients stay the same, bit for bit, dropout included.
+
+        Raises: InputError for a setting of `torch.utils.checkpoint` other than these.
+        """
+        for name, value in (gradient_checkpointing_kwargs or {}).items():
+            if name not in RECOMPUTATION or value != RECOMPUTATION[name]:
+                raise InputError(
+                    f"gradient_checkpointing_kwargs asks for {name}={value!r}, but blocks are computed once more with "
+                    f"{RECOMPUTATION}; leave it out"
+                )
+        self.recompute(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep on the way what the way back needs, as is usual."""
+        self.recompute(False)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether blocks are computed once more on the way back."""
+        return any(stack.recomputes for stack in self.modules() if isinstance(stack, Stack))
+
+    def recompute(self, whether: bool) -> None:
+        """Tell all stacks of blocks whether to compute once more on the way back."""
+        for stack in self.modules():
+            if isinstance(stack, Stack):
+                stack.recomputes = whether
 
     @property
     def device(self) -> torch.device:
@@ -135,18 +211,33 @@ class PretrainedModel(nn.Module):
                     module.weight[module.padding_idx] = 0.0
 
     @classmethod
-    def from_pretrained(cls: type[Model], folder: str | Path, **config_overrides: Any) -> Model:
-        """Build the model that a folder describes, with the folder's parameters, ready to evaluate.
+    def from_pretrained(
+        cls: type[Model],
+        folder: str | Path,
+        *,
+        config: PretrainedConfig | None = None,
+        cache_dir: str | Path | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        ignore_mismatched_sizes: bool = False,
+        **config_overrides: Any,
+    ) -> Model:
+        """Build the model of a folder, or of a name of the hub, with the parameters kept there, ready to evaluate.
 
-        The parts that a task adds, and that the file does not have, start anew, and a warning names them. A decoder in
-        the file that differs from the word table stays apart from it.
+        The parts that a task adds, and that the file does not have, start anew, and a warning names them; with
+        `ignore_mismatched_sizes` so do those that the file has in another size. A decoder in the file that differs
+        from the word table stays apart from it. A `config` of yours takes the place of the folder's.
 
         Raises: InputError naming the folder, file or tensor if one is missing, has a wrong shape, or is damaged.
         """
-        config = cls.config_class.from_pretrained(folder, **config_overrides)
+        folder = hub.folder_of(folder, hub.holds_model, cache_dir, revision, local_files_only)
+        if config is None:
+            config = cls.config_class.from_pretrained(folder, **config_overrides)
+        elif config_overrides:
+            raise InputError(f"give either config or single entries such as {next(iter(config_overrides))}, not both")
         model = cls(config)
-        weights_file = require_weights(Path(folder))
-        model.take_parameters(read_tensors(weights_file), weights_file)
+        weights_file = require_weights(folder)
+        model.take_parameters(read_tensors(weights_file), weights_file, ignore_mismatched_sizes)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -202,13 +293,17 @@ class PretrainedModel(nn.Module):
             return name
         return f"{prefix}{self.names[template].replace('{i}', number)}.{'weight' if leaf == 'gain' else leaf}"
 
-    def take_parameters(self, tensors: Mapping[str, Tensor], source: Path) -> None:
+    def take_parameters(
+        self, tensors: Mapping[str, Tensor], source: Path, ignore_mismatched_sizes: bool = False
+    ) -> None:
         """Copy a file's tensors into the model.
 
         Raises: InputError for an encoder tensor that is missing, a wrong shape, and a block the model has no place for.
         """
         found = self.by_first_name(tensors)
         wanted = {name: self.without_prefix(self.name_on_disk(name)) for name in self.state_dict()}
+        if ignore_mismatched_sizes:
+            self.leave_out_misfits(found, wanted)
         self.refuse_blocks_without_place(set(found) - set(wanted.values()), source)
         for name, first in self.tied_names().items():
             both = [found[wanted[one]] for one in (name, first) if wanted[one] in found]
@@ -231,6 +326,19 @@ class PretrainedModel(nn.Module):
                 source,
                 ", ".join(sorted(new)),
             )
+
+    def leave_out_misfits(self, found: dict[str, Tensor], wanted: Mapping[str, str]) -> None:
+        """Take out of a file's tensors those of a task's part that have another size than is asked for."""
+        for name, tensor in self.state_dict().items():
+            misfit = found.get(wanted[name])
+            if misfit is not None and misfit.shape != tensor.shape and wanted[name].startswith(self.new_if_missing):
+                logger.warning(
+                    "%s is of shape %s where %s is asked for, and left out",
+                    self.name_on_disk(name),
+                    tuple(misfit.shape),
+                    tuple(tensor.shape),
+                )
+                del found[wanted[name]]
 
     def by_first_name(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors in today's spelling, without prefix, each under the first of its names."""

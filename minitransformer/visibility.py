@@ -27,7 +27,7 @@ def padding(attention_mask: Num[Tensor, "B M"] | Bool[Tensor, "B M"]) -> Bool[Te
     >>> padding(torch.tensor([[1, 1, 0]])).tolist()
     [[[[True, True, False]]]]
     """
-    if not ((attention_mask == 0) | (attention_mask == 1)).all():
+    if not torch.compiler.is_compiling() and not ((attention_mask == 0) | (attention_mask == 1)).all():
         raise InputError(
             "attention_mask holds values other than 0 and 1; give 1 for a token and 0 for padding "
             "(an additive mask of 0 and -inf must be compared with 0 first)"

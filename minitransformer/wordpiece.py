@@ -103,6 +103,15 @@ def single_characters(words: Counter[str], room: int) -> list[str]:
     return sorted(pieces)
 
 
+def build_normalizer(lowercase: bool) -> normalizers.Normalizer:
+    """BERT's normaliser: control characters gone, Chinese characters apart, and capitals and accents gone if asked for.
+
+    >>> build_normalizer(lowercase=True).normalize_str("Café")
+    'cafe'
+    """
+    return normalizers.BertNormalizer(lowercase=lowercase, handle_chinese_chars=True)
+
+
 def build_backend(
     vocabulary: dict[str, int], lowercase: bool, specials: Mapping[str, str] = SPECIALS
 ) -> tokenizers.Tokenizer:
@@ -111,7 +120,7 @@ def build_backend(
     backend = tokenizers.Tokenizer(
         models.WordPiece(vocabulary, unk_token=unknown, continuing_subword_prefix=CONTINUES_WORD)
     )
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase, handle_chinese_chars=True)
+    backend.normalizer = build_normalizer(lowercase)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix=CONTINUES_WORD)
     first, last = specials["cls_token"], specials["sep_token"]

@@ -63,7 +63,8 @@ def test_a_finetuned_folder_opens_in_transformers_with_the_same_scores_and_class
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     ours = BertForSequenceClassification.from_pretrained(folder)
-    tokens = Tokenizer.from_pretrained(folder)(["this salty sailor steers its boat", "these farmers"])
+    texts = ["this salty sailor steers its boat", "these farmers"]
+    tokens = Tokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
     assert_close(ours(**tokens).logits, theirs(**tokens).logits, c=84, what="the scores")
     assert theirs.config.id2label == ours.config.id2label == {0: "farm", 1: "kitchen", 2: "sea"}
 

@@ -62,7 +62,7 @@ def test_a_pretrained_folder_opens_in_transformers_with_the_same_scores(folder: 
     texts = ["this salty sailor steers its boat", "these brave pirates"]
     encoded = transformers.AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
     ours = BertForPreTraining if class_name == "BertForPreTraining" else BertForMaskedLM
-    tokens = Tokenizer.from_pretrained(folder)(texts)
+    tokens = Tokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
     for name, ids in tokens.items():
         assert_same(encoded[name], ids, name)
     with torch.no_grad():

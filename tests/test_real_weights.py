@@ -57,7 +57,7 @@ def their_tokenizer(folder: Path) -> Any:
 @pytest.mark.parametrize("pairs", [None, CONTINUATIONS])
 def test_real_sentences_have_the_ids_of_transformers(name: str, pairs: list[str] | None) -> None:
     folder = fetched(name)
-    found = Tokenizer.from_pretrained(folder)(SENTENCES, pairs)
+    found = Tokenizer.from_pretrained(folder)(SENTENCES, pairs, padding=True, return_tensors="pt")
     expected = their_tokenizer(folder)(SENTENCES, pairs, padding=True, truncation=False, return_tensors="pt")
     for key in ("input_ids", "token_type_ids", "attention_mask"):
         assert found[key].tolist() == expected[key].tolist()
@@ -83,7 +83,7 @@ def test_real_sentences_give_the_numbers_of_transformers(
 ) -> None:
     """To 1e-5 of the largest number: at logits of 32, the two attentions of transformers itself are 2e-5 apart."""
     model, judge = both(name, class_name)
-    inputs = Tokenizer.from_pretrained(fetched(name))(SENTENCES, pairs)
+    inputs = Tokenizer.from_pretrained(fetched(name))(SENTENCES, pairs, padding=True, return_tensors="pt")
     with torch.no_grad():
         assert_agree(model(**inputs, **EVERYTHING), judge(**inputs, **EVERYTHING), scale=None)
 
@@ -95,7 +95,7 @@ def test_with_the_settings_that_both_begin_with_the_numbers_are_within_1e_5(
 ) -> None:
     """Not relative to anything: fused kernels on both sides, and the sums in the same order."""
     folder = fetched(name)
-    inputs = Tokenizer.from_pretrained(folder)(SENTENCES, pairs)
+    inputs = Tokenizer.from_pretrained(folder)(SENTENCES, pairs, padding=True, return_tensors="pt")
     judge = getattr(transformers, class_name).from_pretrained(folder).eval()
     assert judge.config._attn_implementation == "sdpa"
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_without_rounding_hardly_anything_is_left_between_the_two(
 ) -> None:
     """In float64 a difference would be one of arithmetic, and there is none."""
     model, judge = both(name, class_name)
-    inputs = Tokenizer.from_pretrained(fetched(name))(SENTENCES, pairs)
+    inputs = Tokenizer.from_pretrained(fetched(name))(SENTENCES, pairs, padding=True, return_tensors="pt")
     with torch.no_grad():
         found, expected = model.double()(**inputs, **EVERYTHING), judge.double()(**inputs, **EVERYTHING)
     assert found[0].dtype == expected[0].dtype == torch.float64
@@ -131,7 +131,7 @@ def test_real_weights_are_read_whole(name: str, class_name: str, caplog: pytest.
 def test_a_masked_word_is_filled_with_a_word_that_fits() -> None:
     folder = fetched("bert-tiny")
     tokenizer, model = Tokenizer.from_pretrained(folder), opened("BertForMaskedLM", folder)
-    inputs = tokenizer("Paris is the capital of [MASK].")
+    inputs = tokenizer("Paris is the capital of [MASK].", return_tensors="pt")
     with torch.no_grad():
         logits = model(**inputs).logits
     likely = logits[inputs["input_ids"] == tokenizer.mask_token_id][0].topk(20).indices
@@ -141,7 +141,9 @@ def test_a_masked_word_is_filled_with_a_word_that_fits() -> None:
 def test_sentences_of_one_meaning_lie_close() -> None:
     folder = fetched("minilm")
     inputs = Tokenizer.from_pretrained(folder)(
-        ["A man is eating food.", "Someone is having a meal.", "The stock market fell sharply today."]
+        ["A man is eating food.", "Someone is having a meal.", "The stock market fell sharply today."],
+        padding=True,
+        return_tensors="pt",
     )
     with torch.no_grad():
         hidden = opened("BertModel", folder)(**inputs).last_hidden_state

@@ -27,7 +27,8 @@ from minitransformer.checkpoint.optimizer_state import (
 )
 from minitransformer.checkpoint.values import from_json, json_text, to_json
 from minitransformer.errors import InputError
-from minitransformer.pretrained import WEIGHTS_FILE, PretrainedModel
+from minitransformer.hub import WEIGHTS_FILE
+from minitransformer.pretrained import PretrainedModel
 
 MODEL_FILE = WEIGHTS_FILE
 OPTIMIZER_FILE = "optimizer.safetensors"

@@ -84,7 +84,9 @@ class BertConfig(PretrainedConfig):
             raise InputError(f"pad_token_id={self.pad_token_id!r} must lie from 0 to {self.vocab_size - 1}, or be None")
         if self.problem_type not in (None, *PROBLEM_TYPES):
             raise InputError(f"problem_type={self.problem_type!r} is not one of {list(PROBLEM_TYPES)}")
-        if self.id2label is not None and sorted(self.id2label) != list(range(self.num_labels)):
+        if self.id2label is None:
+            self.id2label = numbered_names(self.num_labels)
+        if sorted(self.id2label) != list(range(self.num_labels)):
             raise InputError(
                 f"id2label names {sorted(self.id2label)}, but num_labels={self.num_labels} asks for a name for each "
                 f"from 0 to {self.num_labels - 1}"
@@ -130,11 +132,29 @@ class BertConfig(PretrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """The entries of config.json; the number of labels stands in their names, as Hugging Face writes it."""
         content = super().to_dict()
-        names = self.id2label or {number: f"LABEL_{number}" for number in range(content.pop("num_labels"))}
+        n_labels = content.pop("num_labels")
+        names = self.id2label if self.id2label and len(self.id2label) == n_labels else numbered_names(n_labels)
         content["id2label"] = {str(number): name for number, name in names.items()}
         content["label2id"] = {name: number for number, name in names.items()}
-        content.pop("num_labels", None)
         return content
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        """The numbers of labels by name.
+
+        >>> BertConfig(id2label={0: "ham", 1: "spam"}).label2id
+        {'ham': 0, 'spam': 1}
+        """
+        return {name: number for number, name in (self.id2label or {}).items()}
+
+
+def numbered_names(n_labels: int) -> dict[int, str]:
+    """What labels are called that were given no names, as in Hugging Face.
+
+    >>> numbered_names(2)
+    {0: 'LABEL_0', 1: 'LABEL_1'}
+    """
+    return {number: f"LABEL_{number}" for number in range(n_labels)}
 
 
 def numbered(names: Mapping[Any, str]) -> dict[int, str]:

@@ -30,7 +30,8 @@ from minitransformer.checkpoint import (
     unique_tensors,
 )
 from minitransformer.errors import InputError
-from minitransformer.pretrained import WEIGHTS_FILE, PretrainedModel
+from minitransformer.hub import WEIGHTS_FILE
+from minitransformer.pretrained import PretrainedModel
 from minitransformer.trainer.callbacks import LogWindow, ProgressCallback, TrainerCallback, metric_to_watch
 from minitransformer.trainer.evaluation import (
     Evaluator,

@@ -50,7 +50,7 @@ def test_encoding_is_what_transformers_does(trained_folder, text, text_pair):
     ours, theirs = trained_folder
     assert ours.encode(text) == theirs(text)["input_ids"]
     pair = ours([text], [text_pair])
-    assert {name: rows.tolist() for name, rows in pair.items()} == dict(theirs([text], [text_pair]))
+    assert dict(pair) == dict(theirs([text], [text_pair]))
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,8 @@ def test_transformers_opens_what_we_save(trained_folder):
         assert ours.encode(text) == theirs(text)["input_ids"], text
         assert ours.tokenize(text) == theirs.tokenize(text), text
     for max_length in (5, 7, 9):
-        batch = ours(TEXTS, TEXTS[::-1], truncation=True, max_length=max_length, padding="max_length")
-        same = theirs(
-            TEXTS, TEXTS[::-1], truncation=True, max_length=max_length, padding="max_length", return_tensors="pt"
-        )
+        options = {"truncation": True, "max_length": max_length, "padding": "max_length", "return_tensors": "pt"}
+        batch, same = ours(TEXTS, TEXTS[::-1], **options), theirs(TEXTS, TEXTS[::-1], **options)
         assert all(torch.equal(batch[name], same[name]) for name in ("input_ids", "token_type_ids", "attention_mask"))
 
 
@@ -175,7 +173,7 @@ def test_ids_and_tokens_convert_into_each_other(trained):
 
 
 def test_a_batch_is_padded_and_marked(trained):
-    batch = trained(["the earth", "the"])
+    batch = trained(["the earth", "the"], padding=True, return_tensors="pt")
     length = batch["input_ids"].shape[1]
     assert batch["attention_mask"].sum(dim=1).tolist() == [length, len(trained.encode("the"))]
     assert batch["input_ids"].dtype == torch.long
@@ -198,9 +196,18 @@ def test_training_on_nothing_is_refused(documents):
     [
         ({"text": []}, "0 texts and 0 pairs don't match"),
         ({"text": ["a", "b"], "text_pair": ["c"]}, "2 texts and 1 pairs don't match"),
-        ({"text": "a", "truncation": True}, "max_length=None must be at least 3"),
+        ({"text": "a", "truncation": True, "max_length": 2}, "max_length=2 must be at least 3"),
         ({"text": "a", "text_pair": "b", "truncation": True, "max_length": 4}, "max_length=4 must be at least 5"),
-        ({"text": ["the", "the earth"], "padding": False}, "padding=False needs texts of equal length"),
+        ({"text": ["the", "the earth"], "return_tensors": "pt"}, "rows of .* tokens make no tensor; pass padding=True"),
+        ({"text": ["the"], "padding": "most"}, "padding='most' is not one of"),
+        ({"text": ["the"], "truncation": "first"}, "truncation='first' is not one of"),
+        ({"text": ["the"], "return_tensors": "tf"}, "return_tensors='tf' is not one of"),
+        ({"text": ["the", None]}, "text 1 is None, but each must be a text"),
+        ({"text": [["the"], "earth"], "is_split_into_words": True}, "needs lists of words"),
+        (
+            {"text": "the", "text_pair": "the earth " * 9, "truncation": "only_first", "max_length": 7},
+            "can't be encoded with .*only_first.*too short",
+        ),
     ],
 )
 def test_impossible_batches_are_refused(trained, options, message):

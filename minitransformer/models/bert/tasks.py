@@ -1,0 +1,270 @@
+"""BERT with a task layer: classes of a sequence or of each token, answers in a text, one of several choices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+from minitransformer.errors import InputError
+from minitransformer.heads import ClassificationHead
+from minitransformer.losses import IGNORED, LossPart, binary_cross_entropy, cross_entropy, mean_squared_error
+from minitransformer.models.bert.encoder import BertModel, BertPreTrainedModel
+from minitransformer.models.bert_config import BertConfig
+from minitransformer.models.outputs import (
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+
+class BertForSequenceClassification(BertPreTrainedModel):
+    """BERT with a task layer on the whole sequence: one class, several at once, or a number.
+
+    The kind of task follows from the labels unless `config.problem_type` says it: with `num_labels=1` a number, with
+    whole-number labels one class, with fractional ones several at once.
+
+    Source: Devlin et al. 2019, §4.1.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.classifier = classification_head(config, config.num_labels)
+        self.initialise(config.initializer_range)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B L"] | None = None,
+        attention_mask: Num[Tensor, "B L"] | None = None,
+        token_type_ids: Int[Tensor, "#B L"] | None = None,
+        position_ids: Int[Tensor, "#B L"] | None = None,
+        inputs_embeds: Float[Tensor, "B L D"] | None = None,
+        labels: Num[Tensor, "B *N"] | None = None,  # noqa: F821 - a star makes it an expression
+        **outputs: bool,
+    ) -> SequenceClassifierOutput:
+        """Score the classes of each sequence."""
+        read = self.bert(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **outputs)
+        logits = self.classifier(read.pooler_output)
+        loss = None
+        if labels is not None:
+            loss = PROBLEM_LOSSES[self.config.problem_type or problem_type(self.config.num_labels, labels)](
+                logits, labels
+            )
+        return SequenceClassifierOutput(loss, logits, read.hidden_states, read.attentions)
+
+
+def problem_type(num_labels: int, labels: Tensor) -> str:
+    """What kind of task the labels belong to.
+
+    >>> import torch
+    >>> problem_type(3, torch.tensor([2, 0]))
+    'single_label_classification'
+    """
+    if num_labels == 1:
+        return "regression"
+    return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+
+
+def regression_loss(
+    logits: Float[Tensor, "B N"],
+    labels: Num[Tensor, "B *N"],  # noqa: F821 - a star makes it an expression
+) -> Float[Tensor, ""]:
+    """The squared error of each predicted number."""
+    require_label_shape(labels.reshape(len(labels), -1), logits)
+    require_numbers(labels)
+    return mean_squared_error(logits, labels.reshape(logits.shape).to(logits.dtype))
+
+
+def single_label_loss(logits: Float[Tensor, "B N"], labels: Int[Tensor, "B ..."]) -> Float[Tensor, ""]:
+    """The surprise at the class of each example."""
+    if labels.numel() != len(logits):
+        raise InputError(
+            f"labels have shape {tuple(labels.shape)}, but there are {len(logits)} examples; give one whole number for "
+            "each, or fractional labels (1.0 and 0.0) where several classes can be right at once"
+        )
+    return cross_entropy(logits, labels.reshape(-1))
+
+
+def multi_label_loss(logits: Float[Tensor, "B N"], labels: Num[Tensor, "B N"]) -> Float[Tensor, ""]:
+    """The surprise at each class's own yes or no."""
+    require_label_shape(labels, logits)
+    if not torch.compiler.is_compiling() and not ((labels >= 0) & (labels <= 1)).all():
+        raise InputError(f"labels reach from {labels.min()} to {labels.max()}, but yes is 1 and no is 0 for each class")
+    return binary_cross_entropy(logits, labels)
+
+
+def require_label_shape(labels: Tensor, logits: Tensor) -> None:
+    """Refuse labels that are not one number for each score."""
+    if labels.shape != logits.shape:
+        raise InputError(
+            f"labels have shape {tuple(labels.shape)}, but the model gives {tuple(logits.shape)}; "
+            "give one number for each class of each example, or whole-number labels for one class each"
+        )
+
+
+def require_numbers(labels: Tensor) -> None:
+    """Refuse a whole number that could be meant as a value, and everywhere else says that a label does not count.
+
+    >>> import torch
+    >>> require_numbers(torch.tensor([-100, 5]))
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: labels hold the whole number -100, which says that a label does not count; \
+give the numbers to be predicted as fractional ones, such as -100.0
+    """
+    if labels.is_floating_point() or torch.compiler.is_compiling():
+        return
+    if (labels == IGNORED).any():
+        raise InputError(
+            f"labels hold the whole number {IGNORED}, which says that a label does not count; "
+            f"give the numbers to be predicted as fractional ones, such as {IGNORED}.0"
+        )
+
+
+PROBLEM_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "regression": regression_loss,
+    "single_label_classification": single_label_loss,
+    "multi_label_classification": multi_label_loss,
+}
+
+
+class BertForTokenClassification(BertPreTrainedModel):
+    """BERT with a task layer on every position.
+
+    Source: Devlin et al. 2019, §5.3.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.classifier = classification_head(config, config.num_labels)
+        self.initialise(config.initializer_range)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B L"] | None = None,
+        attention_mask: Num[Tensor, "B L"] | None = None,
+        token_type_ids: Int[Tensor, "#B L"] | None = None,
+        position_ids: Int[Tensor, "#B L"] | None = None,
+        inputs_embeds: Float[Tensor, "B L D"] | None = None,
+        labels: Int[Tensor, "B L"] | None = None,
+        **outputs: bool,
+    ) -> TokenClassifierOutput:
+        """Score the classes of each position; labels of −100 do not count."""
+        read = self.bert(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **outputs)
+        logits = self.classifier(read.last_hidden_state)
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return TokenClassifierOutput(loss, logits, read.hidden_states, read.attentions)
+
+
+class BertForQuestionAnswering(BertPreTrainedModel):
+    """BERT with a task layer that points at the start and the end of an answer.
+
+    Source: Devlin et al. 2019, §4.2; the mean of the two losses, and positions beyond the text that do not count, as in
+    the published code.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.answer_span = ClassificationHead(config.hidden_size, n_classes=2)
+        self.initialise(config.initializer_range)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B L"] | None = None,
+        attention_mask: Num[Tensor, "B L"] | None = None,
+        token_type_ids: Int[Tensor, "#B L"] | None = None,
+        position_ids: Int[Tensor, "#B L"] | None = None,
+        inputs_embeds: Float[Tensor, "B L D"] | None = None,
+        start_positions: Int[Tensor, "B ..."] | None = None,
+        end_positions: Int[Tensor, "B ..."] | None = None,
+        **outputs: bool,
+    ) -> QuestionAnsweringModelOutput:
+        """Score each position as the start, and as the end, of the answer."""
+        read = self.bert(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **outputs)
+        start, end = rearrange(self.answer_span(read.last_hidden_state), "B L ends -> ends B L")
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = (position_loss(start, start_positions) + position_loss(end, end_positions)) / 2
+        return QuestionAnsweringModelOutput(loss, start, end, read.hidden_states, read.attentions)
+
+    def training_losses(
+        self, start_positions: Int[Tensor, "B ..."], end_positions: Int[Tensor, "B ..."], **inputs: Any
+    ) -> dict[str, LossPart]:
+        """Half the surprise at the starts, and half that at the ends, for the loss is the mean of both."""
+        scored = self(**inputs)
+        counts = counted_positions(start_positions, end_positions, scored.start_logits.shape[1])
+        surprises = {
+            "start_loss": position_loss(scored.start_logits, start_positions, reduction="sum"),
+            "end_loss": position_loss(scored.end_logits, end_positions, reduction="sum"),
+        }
+        return {name: LossPart(surprise / 2, counts[name]) for name, surprise in surprises.items()}
+
+    def training_counts(
+        self, start_positions: Int[Tensor, "B ..."], end_positions: Int[Tensor, "B ..."], **inputs: Any
+    ) -> dict[str, int]:
+        """How many starts and ends lie within the text."""
+        read = next(inputs[name] for name in ("input_ids", "inputs_embeds") if inputs.get(name) is not None)
+        return counted_positions(start_positions, end_positions, read.shape[1])
+
+
+def counted_positions(start: Int[Tensor, "B ..."], end: Int[Tensor, "B ..."], length: int) -> dict[str, int]:
+    """How many of the positions lie within a length.
+
+    >>> import torch
+    >>> counted_positions(torch.tensor([0, 7]), torch.tensor([9, 8]), length=8)
+    {'start_loss': 2, 'end_loss': 0}
+    """
+    return {"start_loss": int((start < length).sum()), "end_loss": int((end < length).sum())}
+
+
+def position_loss(
+    logits: Float[Tensor, "B L"], position: Int[Tensor, "B ..."], reduction: str = "mean"
+) -> Float[Tensor, ""]:
+    """The surprise at a position; one beyond the text does not count."""
+    length = logits.shape[1]
+    return cross_entropy(logits, position.reshape(-1).clamp(0, length), ignore_index=length, reduction=reduction)
+
+
+class BertForMultipleChoice(BertPreTrainedModel):
+    """BERT with a task layer that scores each of several continuations; the best is the choice.
+
+    Source: Devlin et al. 2019, §4.4.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.classifier = classification_head(config, n_classes=1)
+        self.initialise(config.initializer_range)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B C L"] | None = None,
+        attention_mask: Num[Tensor, "B C L"] | None = None,
+        token_type_ids: Int[Tensor, "B C L"] | None = None,
+        position_ids: Int[Tensor, "B C L"] | None = None,
+        inputs_embeds: Float[Tensor, "B C L D"] | None = None,
+        labels: Int[Tensor, " B"] | None = None,
+        **outputs: bool,
+    ) -> MultipleChoiceModelOutput:
+        """Score each choice; all choices of all examples are read as one batch."""
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        given = next((tensor for tensor in inputs if tensor is not None), None)
+        if given is None:
+            raise InputError("give either input_ids or inputs_embeds")
+        read = self.bert(*(None if tensor is None else tensor.flatten(0, 1) for tensor in inputs), **outputs)
+        logits = rearrange(self.classifier(read.pooler_output), "(B C) 1 -> B C", C=given.shape[1])
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return MultipleChoiceModelOutput(loss, logits, read.hidden_states, read.attentions)
+
+
+def classification_head(config: BertConfig, n_classes: int) -> ClassificationHead:
+    """The task layer of a configuration."""
+    dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+    return ClassificationHead(config.hidden_size, n_classes, dropout)
