@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from minitransformer import files, hub
 from minitransformer.blocks import Stack
 from minitransformer.errors import InputError
-from minitransformer.hub import CONFIG_FILE, WEIGHTS_FILE
+
+CONFIG_FILE = hub.CONFIG_FILE
+WEIGHTS_FILE = hub.WEIGHTS_FILE
 
 RECOMPUTATION = {"use_reentrant": False, "preserve_rng_state": True}
 """The settings of `torch.utils.checkpoint` under which the way back sees what the way there saw."""

@@ -752,6 +752,13 @@ def test_only_so_many_checkpoints_stay(train: Run, limit: int | None, kept: list
     assert steps_kept(train(save_steps=1, save_total_limit=limit)) == kept
 
 
+def test_the_best_checkpoint_stays_among_the_newest(train: Run) -> None:
+    settings = {"metric_for_best_model": "score", "load_best_model_at_end": True, "save_total_limit": 2}
+    trainer = train(**settings, **judged(0.9, 0.2, 0.3, 0.1))
+    assert steps_kept(trainer) == [1, 4]
+    assert is_same(tensors_of(trainer.model), watched(trainer).evaluated[1])
+
+
 class TargetLine(Line):
     """A line whose labels have a name that does not say so."""
 

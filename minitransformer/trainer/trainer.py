@@ -458,7 +458,8 @@ class Trainer:
 
     def is_due(self, strategy: str, every: int | float) -> bool:
         """Whether a step's number calls for something."""
-        return strategy == "steps" and self.state.global_step % interval(every, self.state.max_steps) == 0
+        step, last = self.state.global_step, self.state.max_steps
+        return strategy == "steps" and (step % interval(every, last) == 0 or step == last)
 
     def end_pass(self, is_complete: bool) -> None:
         """A pass over the data ends: set what that calls for; callbacks may change it.

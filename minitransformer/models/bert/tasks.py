@@ -43,7 +43,7 @@ class BertForSequenceClassification(BertPreTrainedModel):
         token_type_ids: Int[Tensor, "#B L"] | None = None,
         position_ids: Int[Tensor, "#B L"] | None = None,
         inputs_embeds: Float[Tensor, "B L D"] | None = None,
-        labels: Num[Tensor, "B *N"] | None = None,  # noqa: F821 - a star makes it an expression
+        labels: Num[Tensor, "B ..."] | None = None,
         **outputs: bool,
     ) -> SequenceClassifierOutput:
         """Score the classes of each sequence."""
@@ -69,10 +69,7 @@ def problem_type(num_labels: int, labels: Tensor) -> str:
     return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
 
 
-def regression_loss(
-    logits: Float[Tensor, "B N"],
-    labels: Num[Tensor, "B *N"],  # noqa: F821 - a star makes it an expression
-) -> Float[Tensor, ""]:
+def regression_loss(logits: Float[Tensor, "B N"], labels: Num[Tensor, "B ..."]) -> Float[Tensor, ""]:
     """The squared error of each predicted number."""
     require_label_shape(labels.reshape(len(labels), -1), logits)
     require_numbers(labels)
