@@ -177,7 +177,7 @@ def outcome(trainer: Trainer) -> dict[str, Any]:
         "global_step": state.global_step,
         "epoch": state.epoch,
         "num_input_tokens_seen": state.num_input_tokens_seen,
-        "best": (state.best_metric, state.best_global_step, Path(str(state.best_model_checkpoint)).name),
+        "best": (state.best_metric, state.best_global_step),
         "callbacks": {type(one).__name__: one.state_dict() for one in trainer.stateful_callbacks()},
     }
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
-from minitransformer import corpora, files, laws, plots
+from minitransformer import corpora, files, laws, plots, run_log
 from minitransformer.demo import DemoPlan, run_demo
 from minitransformer.doctor import SENTENCES, Diagnosis, examine_file, examine_kept, sentences_of
 from minitransformer.errors import InputError
@@ -140,6 +140,44 @@ def fill_mask(model: Positional[Path], text: Positional[str], top_k: int = 5) ->
     opened = open_model(model, BertForMaskedLM)
     for guesses in fill_masks(opened, Tokenizer.from_pretrained(model), text, top_k):  # type: ignore[arg-type]
         print("  ".join(f"{guess.answer} {guess.probability:.1%}" for guess in guesses))
+
+
+def plot(
+    runs: Positional[tuple[Path, ...]],
+    output_file: Path | None = None,
+    x: Literal["step", "epoch", "tokens"] = "step",
+    smooth: float = 0.9,
+    metric: tuple[str, ...] = (),
+    log_loss: FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Draw how trainings went: loss, metrics, learning rate and speed, several runs over each other.
+
+    Runs of Hugging Face's trainer can be drawn, too.
+
+    Args:
+        runs: The folders of the runs, each with a log.jsonl or with checkpoints.
+        output_file: A .png for the picture, or a .csv for its figures; else plot.png in the folder of the run.
+        x: What to draw over.
+        smooth: How much a log counts beside the next one, from 0 to below 1; 0 draws each as it is.
+        metric: The figures to draw, such as loss or accuracy, if not all are wanted.
+        log_loss: Draw losses by their logarithms.
+    """
+    if not runs:
+        raise InputError("plot needs the folder of a run")
+    if output_file is None and len(runs) > 1:
+        raise InputError(f"the picture of {len(runs)} runs belongs into none of their folders; give --output-file")
+    path = output_file or run_log.folder_of(runs[0]) / "plot.png"
+    ending = path.suffix.lower()
+    if ending not in (".png", ".csv"):
+        raise InputError(f"output_file={str(path)!r} must end in .png, or in .csv for the figures as a table")
+    logged = run_log.read_runs(runs)
+    if ending == ".csv":
+        files.write_text(path, run_log.table(logged))
+    else:
+        picture = plots.png(plots.runs_picture(logged, x, smooth, metric, log_loss))
+        with files.replacing(path) as unfinished:
+            unfinished.write_bytes(picture)
+    print(f"Look at {path}")
 
 
 def data(action: Positional[Literal["list", "get", "show"]], name: Positional[str] = "") -> None:
@@ -330,6 +368,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "predict": predict,
     "fill-mask": fill_mask,
+    "plot": plot,
     "data": data,
     "check": check,
     "doctor": doctor,

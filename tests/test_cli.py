@@ -17,6 +17,7 @@ from minitransformer import cli, corpora
 from minitransformer.checkpoint import checkpoints
 from minitransformer.finetuning import finetune
 from minitransformer.laws.zoo import ZOO, game
+from minitransformer.run_log import LogFile
 from minitransformer.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -59,6 +60,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "one-class.csv": "text,label\nthis boat,sea\nthat boat,sea\n",
         "strangers.csv": "text,label\nthis song,music\nthat boat,sea\n",
         "broken.jsonl": '{"text": "this boat", "label": "sea"}\n{"text"\n',
+        "empty.jsonl": "",
         "taken": "a file where a folder should go",
     }
     for name, text in texts.items():
@@ -71,6 +73,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for file in ("tokenizer.json", "vocab.txt"):
         (folder / "wordless" / file).unlink()
     (folder / "bare").mkdir()
+    (folder / "logged").mkdir()
+    LogFile(folder / "logged" / "log.jsonl").start(
+        [{"step": 1, "epoch": 0.5, "loss": 2.5}, {"step": 2, "epoch": 1.0, "eval_accuracy": 0.5}]
+    )
     (folder / "old").mkdir()
     (folder / "old" / "pytorch_model.bin").write_bytes(b"")
     shutil.copy(model / "config.json", folder / "old")
@@ -161,6 +167,24 @@ def test_data_sets_that_are_generated_need_no_fetching(run: Run) -> None:
     assert all(line.split("\t")[0] in corpora.labelled("synthetic-topic").label_names for line in out.splitlines())
 
 
+def test_a_run_is_drawn_into_its_folder_and_several_into_a_file(
+    run: Run, places: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(places["logged"], tmp_path / "first")
+    code, out, err = run("plot", str(tmp_path / "first"))
+    assert (code, out, err) == (0, f"Look at {tmp_path / 'first' / 'plot.png'}\n", "")
+    assert (tmp_path / "first" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    together = ("plot", str(tmp_path / "first"), places["model"], "--output-file")
+    code, out, err = run(*together, str(tmp_path / "both.png"), "--x", "epoch", "--metric", "loss", "--smooth", "0.5")
+    assert (code, out, err) == (0, f"Look at {tmp_path / 'both.png'}\n", "")
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = run(*together, str(tmp_path / "both.csv"))
+    assert (code, out, err) == (0, f"Look at {tmp_path / 'both.csv'}\n", "")
+    rows = (tmp_path / "both.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("run,step,epoch,loss,")
+    assert [row.partition(",")[0] for row in rows[1:]] == ["first", "first", "model"]
+
+
 # Input that cannot be used.
 
 TINY = "--vocab-size 200 --max-length 20 --hidden-size 16 --num-attention-heads 2 --max-steps 2 --held-out 0.2"
@@ -225,6 +249,17 @@ BAD = [
     (f"fill-mask {{model}} [MASK]{'~boat' * 30}", "but the model reads at most 20; shorten it"),
     ("fill-mask {classifier} this~[MASK]", "but this needs a BertForMaskedLM"),
     ("fill-mask {wordless} this~[MASK]", "holds no tokenizer.json and no vocab.txt"),
+    ("plot", "plot needs the folder of a run"),
+    ("plot nowhere", "there is no folder nowhere"),
+    ("plot {bare}", "holds no log.jsonl"),
+    ("plot {empty.jsonl}", "holds no figures yet"),
+    ("plot {corpus.txt}", "is not valid JSON"),
+    ("plot {logged} {model}", "give --output-file"),
+    ("plot {logged} --output-file OUT.svg", "must end in .png, or in .csv"),
+    ("plot {logged} --output-file /proc/none.png", "cannot write /proc/none.png"),
+    ("plot {logged} --metric acuracy", "did you mean 'accuracy'? there are: accuracy, loss"),
+    ("plot {logged} --x tokens", "has logged nothing with num_input_tokens_seen"),
+    ("plot {logged} --smooth 1", "smooth=1.0 must be at least 0 and below 1"),
     ("data get", "data get needs a name"),
     ("data show", "data show needs a name"),
     ("data show sintetic", "did you mean 'synthetic'?"),

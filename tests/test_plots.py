@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from minitransformer import plots
+from minitransformer.plots import learned
 
 HISTORY = [{"step": step, "masked_lm_loss": 9 - step / 100, "next_sentence_loss": 0.7} for step in range(50, 600, 50)]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -47,7 +48,7 @@ def test_the_running_mean_stands_in_the_middle_of_the_logs_it_is_over() -> None:
     figure = plots.loss_curves(HISTORY, vocabulary=100, unigram_entropy=3.25)
     smooth = figure.axes[0].lines[1]
     values, steps = [entry["masked_lm_loss"] for entry in HISTORY], [entry["step"] for entry in HISTORY]
-    width = plots.SMOOTHED_LOGS
+    width = learned.SMOOTHED_LOGS
     assert len(smooth.get_xdata()) == len(HISTORY) - width + 1
     for series, drawn in ((steps, smooth.get_xdata()), (values, smooth.get_ydata())):
         assert drawn[0] == pytest.approx(np.mean(series[:width]))
@@ -77,7 +78,7 @@ def test_every_head_of_every_block_has_a_panel_with_its_tokens(n_heads: int) -> 
         assert [label.get_text() for label in axes.get_xticklabels()] == tokens
         assert np.array_equal(axes.images[0].get_array(), weights[block, head])
         assert axes.images[0].get_clim() == (0, 1)
-        names = tokens if head % plots.PANELS_IN_A_ROW == 0 else [""] * 4
+        names = tokens if head % learned.PANELS_IN_A_ROW == 0 else [""] * 4
         assert [label.get_text() for label in axes.get_yticklabels()] == names
 
 

@@ -1,7 +1,5 @@
-"""Pictures of what was learned. Nothing but the report, the command line and notebooks imports this."""
+"""Pictures of what was learned, for the report, the doctor and the zoo."""
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,11 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-INK = "#1f2933"
-FAINT = "#9aa5b1"
-BLUE = "#2563ab"
-ORANGE = "#d9731a"
-GREEN = "#2e8540"
+from minitransformer.plots.drawing import BLUE, FAINT, INK, ORANGE, plain
+
 SMOOTHED_LOGS = 5
 PANELS_IN_A_ROW = 4
 
@@ -257,21 +252,3 @@ def apart(heights: Sequence[float], gap: float, top: float) -> list[float]:
     for room, place in enumerate(reversed(order)):
         moved[place] = min(moved[place], top - room * gap)
     return moved
-
-
-def plain(axes: Axes) -> None:
-    """Take away what tells nothing."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=FAINT, alpha=0.25)
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
-
-
-def data_address(figure: Figure) -> str:
-    """A figure as an address that holds the picture itself, so that a page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(png(figure)).decode("ascii")
