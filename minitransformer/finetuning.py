@@ -17,6 +17,7 @@ from minitransformer.initialisation import start_with_a_purpose
 from minitransformer.models.bert import BertForSequenceClassification
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.pretrained import require_folder, require_weights
+from minitransformer.run_log import LOG_FILE
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import Trainer
 from minitransformer.training_arguments import TrainingArguments, require_positive
@@ -144,6 +145,7 @@ def train_classifier(
     trainer = Trainer(model, arguments, train_dataset=dataset, data_collator=PaddingCollator(tokenizer))
     trainer.train(resume_from_checkpoint=True)
     figures = judge(trainer, TextClassification(held_out.texts, held_out.labels, tokenizer, max_length), held_out)
+    (checkpoints / LOG_FILE).replace(checkpoints.with_name(LOG_FILE))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return figures
 

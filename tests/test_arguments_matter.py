@@ -25,7 +25,7 @@ from minitransformer.training_arguments import TrainingArguments
 
 IGNORED = -100
 ELSEWHERE = {
-    **dict.fromkeys(("logging_dir", "report_to"), "the tests of TensorBoard"),
+    **dict.fromkeys(("logging_dir", "report_to"), "tests/test_reporting.py"),
     **dict.fromkeys(
         (
             "ddp_backend",
@@ -652,10 +652,10 @@ def test_logs_are_written_when_they_are_due_and_at_the_end(
         ({"eval_strategy": "no"}, []),
         ({"eval_strategy": "epoch"}, [4, 8]),
         ({"evaluation_strategy": "epoch"}, [4, 8]),
-        ({"eval_strategy": "steps", "eval_steps": 3}, [3, 6]),
+        ({"eval_strategy": "steps", "eval_steps": 3}, [3, 6, 8]),
         ({"evaluation_strategy": "steps", "eval_steps": 0.5}, [4, 8]),
         ({"eval_strategy": "steps", "logging_steps": 2}, [2, 4, 6, 8]),
-        ({"eval_strategy": "steps", "eval_steps": 5, "eval_on_start": True}, [0, 5]),
+        ({"eval_strategy": "steps", "eval_steps": 5, "eval_on_start": True}, [0, 5, 8]),
     ],
 )
 def test_evaluations_are_made_when_they_are_due(train: Run, changes: dict[str, Any], steps: list[int]) -> None:
@@ -669,9 +669,9 @@ def test_evaluations_are_made_when_they_are_due(train: Run, changes: dict[str, A
     [
         ({"save_strategy": "no"}, []),
         ({"save_strategy": "epoch"}, [4, 8]),
-        ({"save_steps": 3}, [3, 6]),
+        ({"save_steps": 3}, [3, 6, 8]),
         ({"save_steps": 0.5}, [4, 8]),
-        ({"save_steps": 500}, []),
+        ({"save_steps": 500}, [8]),
     ],
 )
 def test_checkpoints_are_kept_when_they_are_due(train: Run, changes: dict[str, Any], steps: list[int]) -> None:

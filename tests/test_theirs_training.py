@@ -200,4 +200,5 @@ def test_a_wrong_optimizer_is_shown_on_one_entry_and_one_step() -> None:
     failure = next(failure for failure in report.failures if failure.law == "a_constant_gradient_moves_by_the_rate")
     assert failure.equation.startswith("eq:adamw: θ ← θ − lr · λ · θ")
     (gradient,) = [table for table in failure.counterexample if table.title.startswith("gradients")]
-    assert len(gradient.rows) == len(gradient.columns) == 1
+    assert gradient.title.startswith("gradients[0] = ")
+    assert not gradient.rows

@@ -269,7 +269,7 @@ def test_logs_and_their_history_have_the_names_people_know(both: tuple[Library, 
         trainer.train()
         histories.append([set(entry) for entry in trainer.state.log_history])
     assert histories[0][:2] == [
-        histories[1][0] | {"tokens_per_second"},
+        histories[1][0] | {"tokens_per_second", "num_input_tokens_seen"},
         histories[1][1] - {f"eval_{speed}" for speed in SPEEDS},
     ]
     assert len(histories[0]) == len(histories[1]) - 1 == 2 * 2 * PER_PASS
@@ -411,7 +411,7 @@ def test_callbacks_come_and_go_as_people_know(both: tuple[Library, Library]) -> 
 
 
 def test_removing_a_callback_that_is_not_there_is_refused(ours: Library) -> None:
-    with pytest.raises(InputError, match=r"is none of the callbacks \['ProgressCallback'\]"):
+    with pytest.raises(InputError, match=r"is none of the callbacks .*'ProgressCallback'"):
         ours.build().remove_callback(minitransformer.EarlyStoppingCallback)
 
 

@@ -229,17 +229,16 @@ def training_run(parameters: Parameters, examples: Examples, run: TrainingRun) -
     Source: the loop of Goodfellow et al. 2016, §8.1.3 and Algorithm 8.1, with steps of AdamW; that a run can be
     repeated, stopped and watched is what ours promises.
     """
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
         if run.stop_after is None:
-            trainer = trainer_of(parameters, examples, run)
+            trainer = trainer_of(parameters, examples, run, folder)
             trainer.train()
         else:
-            with TemporaryDirectory() as folder:
-                trainer = trained_in_two_parts(parameters, examples, run, folder)
+            trainer = trained_in_two_parts(parameters, examples, run, folder)
     return {name: tensor.detach() for name, tensor in trainer.model.state_dict().items()}
 
 
-def trainer_of(parameters: Parameters, examples: Examples, run: TrainingRun, folder: str = "unused") -> Trainer:
+def trainer_of(parameters: Parameters, examples: Examples, run: TrainingRun, folder: str) -> Trainer:
     """Our trainer, with the model, the data and the settings of a run."""
     model = SmallNetwork(run.dropout_rate).to(examples.dtype)
     model.load_state_dict(parameters)

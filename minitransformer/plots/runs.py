@@ -71,6 +71,7 @@ def runs_picture(
     if not 0 <= smooth < 1:
         raise InputError(f"smooth={smooth} must be at least 0 and below 1; 0 draws each log as it is")
     require_places(runs, x)
+    runs = [Run(run.name, [numbers_of(entry) for entry in run.entries]) for run in runs]
     names = panels_of(runs, x, metrics)
     n_columns = 2 if len(names) == 4 else min(3, len(names))
     n_rows = math.ceil(len(names) / n_columns)
@@ -130,7 +131,7 @@ def rank(name: str) -> tuple[bool, bool, int]:
 
 def logged_names(runs: Sequence[Run], x: Place) -> list[str]:
     """All that was logged, an evaluation under the same name as the training, in order."""
-    entries = [numbers_of(entry) for run in runs for entry in run.entries if PLACES[x] in entry]
+    entries = [entry for run in runs for entry in run.entries if PLACES[x] in entry]
     names = dict.fromkeys(panel_of(name) for entry in entries for name in entry)
     return [name for name in names if name not in PLACES.values()]
 
@@ -163,8 +164,7 @@ def is_loss_again(runs: Sequence[Run], name: str, x: Place) -> bool:
 
 def points_of(run: Run, name: str, x: Place) -> Points:
     """All values of a figure in a run."""
-    entries = [numbers_of(entry) for entry in run.entries]
-    pairs = [(entry[PLACES[x]], entry[name]) for entry in entries if name in entry and PLACES[x] in entry]
+    pairs = [(entry[PLACES[x]], entry[name]) for entry in run.entries if name in entry and PLACES[x] in entry]
     places, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return Points(places, values)
 

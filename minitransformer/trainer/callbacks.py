@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from minitransformer.errors import InputError
 from minitransformer.losses import LossPart
+from minitransformer.run_log import LOG_FILE, LogFile, TensorBoardWriter, bar_text
 from minitransformer.trainer.state import Figures, TrainerControl, TrainerState
 from minitransformer.training_arguments import TrainingArguments
 
@@ -173,7 +176,8 @@ class ProgressCallback(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Show the newest figures."""
         if self.bar is not None and "loss" in given["logs"]:
-            self.bar.set_postfix_str(in_few_words(given["logs"]))
+            logs = given["logs"]
+            self.bar.set_postfix_str(bar_text(logs["loss"], logs.get("learning_rate"), logs.get("tokens_per_second")))
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Leave the bar as it is."""
@@ -182,18 +186,66 @@ class ProgressCallback(TrainerCallback):
             self.bar = None
 
 
-def in_few_words(logs: Figures) -> str:
-    """The figures of a bar.
+class LogFileCallback(TrainerCallback):
+    """Writes what is logged into `log.jsonl`, line by line; a resumed run drops the lines after its checkpoint."""
 
-    >>> in_few_words({"loss": 2.3456, "learning_rate": 1e-4, "tokens_per_second": 5210.0})
-    'loss 2.346, rate 1.0e-04, 5.2k tokens/s'
+    def __init__(self) -> None:
+        self.log: LogFile | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Begin with what was logged up to here."""
+        if state.is_world_process_zero:
+            self.log = LogFile(Path(args.output_dir) / LOG_FILE)
+            self.log.start(state.log_history)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """One line more."""
+        if self.log is not None:
+            self.log.add(given["logs"])
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """What is logged from here on is not of this training."""
+        self.log = None
+
+
+class TensorBoardCallback(TrainerCallback):
+    """Writes what is logged where TensorBoard shows it: `logging_dir`, or the folder `tensorboard` of the run."""
+
+    def __init__(self) -> None:
+        self.writer: TensorBoardWriter | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Hide what was logged after the checkpoint that the run goes on from."""
+        if state.is_world_process_zero:
+            folder = Path(args.logging_dir or Path(args.output_dir) / "tensorboard")
+            self.writer = TensorBoardWriter(folder, steps_before=state.global_step)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """Write the numbers of an entry."""
+        if self.writer is not None:
+            self.writer.add(given["logs"])
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """Write what is left."""
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+
+def reporting_callbacks(args: TrainingArguments) -> list[TrainerCallback]:
+    """Who shows and writes what a run logs: the bar, the log, and TensorBoard where it was asked for.
+
+    A `logging_dir` alone asks for TensorBoard as Hugging Face's fourth version does: wherever it is installed.
     """
-    parts = [f"loss {logs['loss']:.3f}"]
-    if "learning_rate" in logs:
-        parts.append(f"rate {logs['learning_rate']:.1e}")
-    if "tokens_per_second" in logs:
-        parts.append(f"{logs['tokens_per_second'] / 1000:.1f}k tokens/s")
-    return ", ".join(parts)
+    callbacks: list[TrainerCallback] = [ProgressCallback(), LogFileCallback()]
+    asked_by_folder = args.report_to is None and args.logging_dir is not None
+    if "tensorboard" in args.reporters or (asked_by_folder and find_spec("tensorboard") is not None):
+        callbacks.append(TensorBoardCallback())
+    return callbacks
 
 
 def metric_to_watch(metrics: Mapping[str, Any], name: str) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -32,7 +32,8 @@ from minitransformer.checkpoint import (
 from minitransformer.errors import InputError
 from minitransformer.hub import WEIGHTS_FILE
 from minitransformer.pretrained import PretrainedModel
-from minitransformer.trainer.callbacks import LogWindow, ProgressCallback, TrainerCallback, metric_to_watch
+from minitransformer.run_log import Run
+from minitransformer.trainer.callbacks import LogWindow, TrainerCallback, metric_to_watch, reporting_callbacks
 from minitransformer.trainer.evaluation import (
     Evaluator,
     Preprocess,
@@ -73,6 +74,9 @@ from minitransformer.trainer.state import (
     TrainOutput,
 )
 from minitransformer.training_arguments import TrainingArguments, interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +132,7 @@ class Trainer:
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.optimizers = optimizers
         require_optimizer_of_model(optimizers, self.model, model_init)
-        self.callbacks = [*map(made, callbacks or ()), ProgressCallback()]
+        self.callbacks = [*map(made, callbacks or ()), *reporting_callbacks(self.args)]
         self.state, self.control = TrainerState(), TrainerControl()
         self.checkpoint_of_this_step: Path | None = None
         self.interrupt: Interrupt | None = None
@@ -506,7 +510,8 @@ class Trainer:
         """Log what happened since the last log, if anything did."""
         if window.is_empty():
             return
-        self.log({**window.close(), "learning_rate": self.learner.rate})
+        tokens = self.state.num_input_tokens_seen
+        self.log({**window.close(), "learning_rate": self.learner.rate, "num_input_tokens_seen": tokens})
 
     def log(self, figures: Mapping[str, Any]) -> None:
         """Remember figures with the step they belong to, and tell the callbacks."""
@@ -658,6 +663,16 @@ class Trainer:
                 keep_tensors(unfinished, unique_tensors(self.model))
         if hasattr(self.processing_class, "save_pretrained"):
             self.processing_class.save_pretrained(folder)
+
+    def plot(self, output_file: str | Path | None = None) -> "Figure":
+        """Draw what was logged so far: losses, metrics, rate and speed; into a file as well if one is given."""
+        from minitransformer import plots  # noqa: PLC0415 - matplotlib is slow to import
+
+        figure = plots.runs_picture([Run(Path(self.args.output_dir).name, self.state.log_history)])
+        if output_file is not None:
+            with files.replacing(Path(output_file)) as unfinished:
+                unfinished.write_bytes(plots.png(figure))
+        return figure
 
     def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
         """Tell one more."""
