@@ -24,6 +24,7 @@ from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, Ber
 from minitransformer.prediction import classify, fill_masks, open_model
 from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
 from minitransformer.tokenizer import Tokenizer
+from minitransformer.trainer import is_first_process, is_told_here
 
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
@@ -63,15 +64,18 @@ def pretrain_command(
 ) -> None:
     """Pretrain a BERT on masked words and next sentences.
 
-    Run the same command again after an interruption, and it goes on from its newest checkpoint.
+    Run the same command again after an interruption, and it goes on from its newest checkpoint. Several processes share
+    the work where torchrun starts them: torchrun --nproc-per-node 2 -m minitransformer pretrain ...
 
     Args:
         corpus: A data set (see `minitransformer data list`), or a file or folder of your own text.
         output_dir: Where the model, its tokenizer and metrics.json go.
         plan: How large, and how long.
     """
-    show(pretrain(corpus, output_dir, plan))
-    print(f"\nKept in {output_dir}")
+    figures = pretrain(corpus, output_dir, plan)
+    if is_first_process():
+        show(figures)
+        print(f"\nKept in {output_dir}")
 
 
 def finetune_command(
@@ -92,8 +96,10 @@ def finetune_command(
         label_column: The column that holds their classes.
         plan: How long, and how fast.
     """
-    show(finetune(model, data, output_dir, plan, text_column=text_column, label_column=label_column))
-    print(f"\nKept in {output_dir}")
+    figures = finetune(model, data, output_dir, plan, text_column=text_column, label_column=label_column)
+    if is_first_process():
+        show(figures)
+        print(f"\nKept in {output_dir}")
 
 
 def evaluate(
@@ -361,6 +367,8 @@ def show(figures: dict[str, Any]) -> None:
             print(f"{name:24}{value}")
 
 
+FOR_SEVERAL_PROCESSES = ("pretrain", "finetune")
+"""Commands whose work several processes share; any other would be done once by each."""
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "pretrain": pretrain_command,
@@ -375,6 +383,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain,
     "zoo": zoo_command,
 }
+
+
+def require_one_process(command: str) -> None:
+    """Refuse to do the same work several times over.
+
+    Raises: InputError unless several processes can share the work of a command.
+    """
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_processes > 1 and command in COMMANDS and command not in FOR_SEVERAL_PROCESSES:
+        raise InputError(
+            f"{n_processes} processes cannot share the work of {command}; start it without torchrun, which is for "
+            f"{' and '.join(FOR_SEVERAL_PROCESSES)}"
+        )
 
 
 def what_was_asked() -> Callable[[], None]:
@@ -413,9 +434,11 @@ def prepared(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 def main() -> None:
     """Run the command, and end with 2 for input that cannot be used and 130 for an interrupt."""
     try:
+        require_one_process(next(iter(sys.argv[1:]), ""))
         what_was_asked()()
     except InputError as error:
-        print(f"minitransformer: {error}", file=sys.stderr)
+        if is_told_here(error):
+            print(f"minitransformer: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         print("minitransformer: interrupted; run the same command again to go on", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from minitransformer.models.bert_config import BertConfig
 from minitransformer.pretrained import require_folder, require_weights
 from minitransformer.run_log import LOG_FILE
 from minitransformer.tokenizer import Tokenizer
-from minitransformer.trainer import Trainer
+from minitransformer.trainer import Processes, Trainer, shared
 from minitransformer.training_arguments import TrainingArguments, require_positive
 
 
@@ -59,12 +60,12 @@ class FinetuningPlan:
             raise InputError(f"held_out={self.held_out} must lie between 0 and 1; it is a share of the documents")
         self.training_arguments(Path(), quiet=True)
 
-    def training_arguments(self, output_dir: Path, quiet: bool) -> TrainingArguments:
-        """How the trainer is to run."""
+    def training_arguments(self, output_dir: Path, quiet: bool, n_processes: int = 1) -> TrainingArguments:
+        """How the trainer is to run; several processes share the texts of an update."""
         return TrainingArguments(
             str(output_dir),
             num_train_epochs=self.num_train_epochs,
-            per_device_train_batch_size=self.batch_size,
+            per_device_train_batch_size=shared(self.batch_size, n_processes),
             per_device_eval_batch_size=128,
             learning_rate=self.learning_rate,
             weight_decay=0.01,
@@ -80,25 +81,32 @@ class FinetuningPlan:
 def finetune(model_folder: Path, data: str, folder: Path, plan: FinetuningPlan, **columns: str) -> dict[str, Any]:
     """Fine-tune a folder's encoder on labelled texts, judge it on held-out ones, and keep it in another folder.
 
-    A run that was stopped goes on from its checkpoint; one with another plan needs another folder.
+    A run that was stopped goes on from its checkpoint; one with another plan needs another folder. Of several processes
+    the first one writes.
 
     Raises: InputError for a model or data that cannot be used; TrainingInterruptedError after Ctrl-C.
     """
+    processes = Processes.of_this_run(plan.training_arguments(folder, quiet=True))
     weights = sha256(require_weights(require_folder(model_folder)))
     entries = {"model_sha256": weights, "data": corpora.fingerprint(data), **columns, **asdict(plan)}
-    require_same_plan(folder, entries)
+    processes.by_first(lambda: require_same_plan(folder, entries))
     tokenizer = Tokenizer.from_pretrained(model_folder)
     texts = corpora.labelled(data, **columns)
     require_two_classes(texts)
     training, held_out = corpora.split_labelled(texts, plan.held_out, plan.split_seed)
     chosen = choose_examples(training, plan)
     model = classifier_from(model_folder, texts.label_names, plan)
-    files.write_json(folder / PLAN_FILE, entries)
+    processes.by_first(lambda: files.write_json(folder / PLAN_FILE, entries))
     figures = train_classifier(model, tokenizer, chosen, held_out, plan, folder / "checkpoints")
+    processes.by_first(lambda: keep(folder, model, tokenizer, {"plan": asdict(plan), **figures}))
+    return figures
+
+
+def keep(folder: Path, model: BertForSequenceClassification, tokenizer: Tokenizer, contents: dict[str, Any]) -> None:
+    """Keep a classifier with its tokenizer, and how well it does."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    files.write_json(folder / "metrics.json", {"plan": asdict(plan), **figures})
-    return figures
+    files.write_json(folder / "metrics.json", contents)
 
 
 def classifier_from(
@@ -141,13 +149,19 @@ def train_classifier(
     """Train on the chosen texts, from a checkpoint if the run was stopped, and judge on the held-out ones."""
     max_length = min(plan.max_length, model.config.max_position_embeddings)
     dataset = TextClassification(chosen.texts, chosen.labels, tokenizer, max_length)
-    arguments = plan.training_arguments(checkpoints, quiet)
+    processes = Processes.of_this_run(plan.training_arguments(checkpoints, quiet))
+    arguments = plan.training_arguments(checkpoints, quiet, processes.n_processes)
     trainer = Trainer(model, arguments, train_dataset=dataset, data_collator=PaddingCollator(tokenizer))
     trainer.train(resume_from_checkpoint=True)
     figures = judge(trainer, TextClassification(held_out.texts, held_out.labels, tokenizer, max_length), held_out)
+    processes.by_first(partial(tidy_up, checkpoints))
+    return figures
+
+
+def tidy_up(checkpoints: Path) -> None:
+    """Keep the log of a finished run, which needs no checkpoints any more."""
     (checkpoints / LOG_FILE).replace(checkpoints.with_name(LOG_FILE))
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return figures
 
 
 def require_two_classes(texts: LabelledTexts) -> None:

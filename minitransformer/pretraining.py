@@ -20,7 +20,7 @@ from minitransformer.models.bert import BertForPreTraining
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.shards import Shards
 from minitransformer.tokenizer import Tokenizer
-from minitransformer.trainer import Batch, Trainer, add_parts, evaluating, seed_of
+from minitransformer.trainer import Batch, Processes, Trainer, TrainerState, add_parts, evaluating, seed_of, shared
 from minitransformer.training_arguments import TrainingArguments, require_positive
 from minitransformer.word_vectors import vectors_from_company
 
@@ -97,12 +97,12 @@ class PretrainingPlan:
             pad_token_id=padding_id,
         )
 
-    def training_arguments(self, output_dir: Path) -> TrainingArguments:
-        """How the trainer is to run."""
+    def training_arguments(self, output_dir: Path, n_processes: int = 1) -> TrainingArguments:
+        """How the trainer is to run; several processes share the pairs of an update."""
         return TrainingArguments(
             str(output_dir),
             max_steps=self.max_steps,
-            per_device_train_batch_size=self.batch_size,
+            per_device_train_batch_size=shared(self.batch_size, n_processes),
             learning_rate=self.learning_rate,
             warmup_steps=min(self.warmup_steps, self.max_steps),
             weight_decay=0.01,
@@ -127,32 +127,40 @@ class PreparedText:
 def pretrain(corpus: str, folder: Path, plan: PretrainingPlan) -> dict[str, float]:
     """Pretrain a BERT on a corpus and keep it, with its tokenizer and its figures, in a folder.
 
-    A run that was stopped goes on from its newest checkpoint; one with another plan needs another folder.
+    A run that was stopped goes on from its newest checkpoint; one with another plan needs another folder. Of several
+    processes the first one prepares the text, and judges and keeps the model; each reads only its own pairs.
 
     Raises: InputError for a corpus that cannot be used; TrainingInterruptedError after Ctrl-C.
     """
-    require_same_plan(folder, plan.entries(corpus))
-    if (folder / "metrics.json").is_file():
+    processes = Processes.of_this_run(plan.training_arguments(folder))
+    arguments = plan.training_arguments(folder / "checkpoints", processes.n_processes)
+    processes.by_first(lambda: require_same_plan(folder, plan.entries(corpus)))
+    if processes.of_first((folder / "metrics.json").is_file()):
         return files.read_json(folder / "metrics.json")
-    text = prepare_text(corpus, folder, plan)
-    model = new_model(text, plan)
+    text = processes.by_first(lambda: prepare_text(corpus, folder, plan)) or open_text(folder, plan)
+    model = new_model(text, plan) if processes.is_first else model_without_start(text, plan)
     pairs = NextSentencePairs(text.training, plan.max_length, plan.seed)
     collate = MaskedLanguageCollator(text.tokenizer)
-    trainer = Trainer(
-        model, plan.training_arguments(folder / "checkpoints"), train_dataset=pairs, data_collator=collate
-    )
+    trainer = Trainer(model, arguments, train_dataset=pairs, data_collator=collate)
     trainer.train(resume_from_checkpoint=True)
+    processes.by_first(lambda: keep(folder, model, trainer.state, text, plan))
+    return files.read_json(folder / "metrics.json")
+
+
+def keep(
+    folder: Path, model: BertForPreTraining, state: TrainerState, text: PreparedText, plan: PretrainingPlan
+) -> None:
+    """Keep a model that has learned, what was logged on the way, and how well it does on the held-out documents."""
     model.save_pretrained(folder)
     metrics = {
-        "steps": float(trainer.state.global_step),
+        "steps": float(state.global_step),
         "vocabulary": float(text.tokenizer.vocab_size),
         "parameters": float(model.num_parameters()),
         "unigram_entropy": unigram_entropy(text.held_out, text.tokenizer.vocab_size),
         **evaluate_pretraining(model, text.held_out, text.tokenizer, plan.max_length, plan.seed),
     }
-    files.write_json(folder / "history.json", {"history": trainer.state.log_history})
+    files.write_json(folder / "history.json", {"history": state.log_history})
     files.write_json(folder / "metrics.json", metrics)
-    return metrics
 
 
 def prepare_text(corpus: str, folder: Path, plan: PretrainingPlan) -> PreparedText:
@@ -172,8 +180,15 @@ def prepare_text(corpus: str, folder: Path, plan: PretrainingPlan) -> PreparedTe
         files.write_json(folder / PLAN_FILE, plan.entries(corpus))
         tokenizer.save_pretrained(folder)
     source = corpora.fingerprint(corpus)
-    shards = Shards.build(folder / "shards", corpora.documents(corpus), tokenizer, source, progress=True)
-    return PreparedText(tokenizer, shards.select(training), shards.select(held_out))
+    Shards.build(folder / "shards", corpora.documents(corpus), tokenizer, source, progress=True)
+    return open_text(folder, plan)
+
+
+def open_text(folder: Path, plan: PretrainingPlan) -> PreparedText:
+    """Open the text that was prepared in a folder; nothing of it is read before it is needed."""
+    shards = Shards.open(folder / "shards")
+    training, held_out = corpora.split_documents(range(len(shards)), plan.held_out, seed=plan.seed)
+    return PreparedText(Tokenizer.from_pretrained(folder), shards.select(training), shards.select(held_out))
 
 
 def require_two_documents(n_training: int, n_held_out: int) -> None:
@@ -199,12 +214,17 @@ def chosen_documents(corpus: str, numbers: set[int]) -> Iterator[corpora.Documen
 
 def new_model(text: PreparedText, plan: PretrainingPlan) -> BertForPreTraining:
     """A BERT before its first update: it starts where learning is fast, from counts of the training text."""
-    torch.manual_seed(plan.seed)
-    model = BertForPreTraining(plan.config(text.tokenizer.vocab_size, text.tokenizer.pad_token_id))
+    model = model_without_start(text, plan)
     start_with_a_purpose(model.bert.embeddings, model.bert.encoder)
     start_from_frequencies(model, text)
     start_from_company(model, text)
     return model
+
+
+def model_without_start(text: PreparedText, plan: PretrainingPlan) -> BertForPreTraining:
+    """A BERT of random numbers, which several processes replace by those of the first."""
+    torch.manual_seed(plan.seed)
+    return BertForPreTraining(plan.config(text.tokenizer.vocab_size, text.tokenizer.pad_token_id))
 
 
 def start_from_frequencies(model: BertForPreTraining, text: PreparedText) -> None:

@@ -4,6 +4,8 @@ from minitransformer.trainer.callbacks import EarlyStoppingCallback, ProgressCal
 from minitransformer.trainer.evaluation import evaluating
 from minitransformer.trainer.learner import decay_groups
 from minitransformer.trainer.loss_parts import add_parts
+from minitransformer.trainer.order import shared
+from minitransformer.trainer.processes import LostProcessError, Processes, is_first_process, is_told_here
 from minitransformer.trainer.randomness import seed_of, set_seed
 from minitransformer.trainer.reading import Batch
 from minitransformer.trainer.resuming import get_last_checkpoint
@@ -21,7 +23,9 @@ __all__ = [
     "Batch",
     "EarlyStoppingCallback",
     "EvalPrediction",
+    "LostProcessError",
     "PredictionOutput",
+    "Processes",
     "ProgressCallback",
     "TrainOutput",
     "Trainer",
@@ -33,6 +37,9 @@ __all__ = [
     "decay_groups",
     "evaluating",
     "get_last_checkpoint",
+    "is_first_process",
+    "is_told_here",
     "seed_of",
     "set_seed",
+    "shared",
 ]

@@ -21,6 +21,7 @@ from minitransformer.trainer.reading import (
     EVALUATION,
     Batch,
     Collation,
+    MicroBatch,
     UpdatesOfPass,
     UpdatesOfStream,
     columns_read_by,
@@ -87,16 +88,18 @@ class Evaluator:
         """Pass over the data without learning, and without a trace: mode and random state are as before."""
         found = Evaluation()
         with evaluating(self.losses.model), torch.random.fork_rng(), torch.no_grad(), self.precision():
-            for batch in self.batches(dataset):
-                evaluate_batch(self.losses, to_device(batch, self.device), questions, found)
+            for batch, counts in self.batches(dataset):
+                if counts:
+                    evaluate_batch(self.losses, to_device(batch, self.device), questions, found)
                 self.after_batch()
         found.sums = self.over_all_processes(found.sums)
         return found
 
     def columns(self, batches: Sequence[tuple[Tensor, ...]]) -> Any:
         """Each column of all batches as one array, from all processes; one column comes alone, and none as None."""
-        columns = [self.processes.gather_rows(join(column)).numpy() for column in zip(*batches, strict=True)]
-        return alone_or_all(columns)
+        n_columns = int(self.processes.largest([len(batches[0]) if batches else 0])[0])
+        here = [join(column) for column in zip(*batches, strict=True)] if batches else [None] * n_columns
+        return alone_or_all([self.processes.gather_rows(column).numpy() for column in here])
 
     def over_all_processes(self, sums: Mapping[str, LossPart]) -> dict[str, LossPart]:
         """The parts of the loss of all processes together."""
@@ -112,7 +115,7 @@ class Evaluator:
             for name, total, count in zip(names, totals, counts, strict=True)
         }
 
-    def batches(self, dataset: Any) -> Iterator[Batch]:
+    def batches(self, dataset: Any) -> Iterator[MicroBatch]:
         """The share of this process of all examples; what is drawn for each is the same in every evaluation."""
         args, processes = self.args, self.processes
         columns = columns_read_by(self.losses.model, args.label_names or ()) if args.remove_unused_columns else None
@@ -130,10 +133,9 @@ class Evaluator:
         for update in tqdm(
             in_workers(updates, args.dataloader_num_workers), "evaluating", n_batches, disable=hide, leave=False
         ):
-            for batch, counts in update.micro_batches:
-                if counts:
-                    torch.manual_seed(seed_of(args.seed, *update.indices.tolist()))
-                    yield batch
+            for micro_batch in update.micro_batches:
+                torch.manual_seed(seed_of(args.seed, *update.indices.tolist()))
+                yield micro_batch
 
 
 def evaluate_batch(losses: LossInParts, batch: Batch, questions: Questions, found: Evaluation) -> None:

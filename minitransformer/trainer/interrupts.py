@@ -49,5 +49,6 @@ def deferred_interrupts() -> Iterator[Interrupt]:
 
 
 def leave_signals_to_the_trainer(_worker: int = 0) -> None:
-    """Let a process that reads data ignore what the terminal sends to all: the trainer will end it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let a process that reads data ignore what terminals and torchrun send to all: the trainer will end it."""
+    for number in ASKED_TO_STOP:
+        signal.signal(number, signal.SIG_IGN)

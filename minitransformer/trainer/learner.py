@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minitransformer.errors import InputError
 from minitransformer.losses import LossPart
@@ -74,8 +74,10 @@ class Learner:
         if args.neftune_noise_alpha:
             require_method(model, "get_input_embeddings", f"neftune_noise_alpha={args.neftune_noise_alpha}")
         self.losses = LossInParts(model, loss_of, args.label_smoothing_factor)
-        compiled: Any = torch.compile(self.losses) if args.torch_compile else self.losses
-        self.losses_together = processes.together(compiled, args)
+        self.compiled: nn.Module = torch.compile(self.losses) if args.torch_compile else self.losses  # type: ignore[assignment]
+        self.losses_together: nn.Module = self.compiled
+        self.is_together = processes.n_processes == 1  # several need a batch for it
+        processes.begin_alike(model)
         given_optimizer, self.lr_scheduler = optimizers
         self.optimizer: torch.optim.Optimizer = given_optimizer or adamw(model, args)
         for group in self.optimizer.param_groups:
@@ -85,6 +87,8 @@ class Learner:
 
     def learn(self, micro_batches: Sequence[MicroBatch], step: int, max_steps: int) -> Learned:
         """Compute the gradients of an update, and move the parameters by them if they are numbers."""
+        if not self.is_together:
+            self.come_together(micro_batches[0].batch)
         parts = self.gradients(micro_batches, step)
         self.scaler.unscale_(self.optimizer)
         n_tokens = sum(count_tokens(batch) for batch, counts in micro_batches if counts)
@@ -116,6 +120,36 @@ class Learner:
             return
         with noisy_embeddings(self.model.get_input_embeddings(), alpha):  # type: ignore[operator]
             yield
+
+    def come_together(self, batch: Batch) -> None:
+        """Let several processes compute the model with its loss together.
+
+        A first pass, which leaves no trace, shows whether all parameters take part in the loss. A second one settles in
+        which order gradients are sent, so that their sums are rounded alike from the first update on.
+        """
+        batch = to_device(with_any_labels(batch), self.device)
+        with without_a_trace(self.model):
+            find_unused = self.args.ddp_find_unused_parameters
+            if find_unused is None:
+                find_unused = self.processes.largest([self.has_idle_parameters(batch)])[0] > 0
+            self.losses_together = self.processes.together(self.compiled, self.args, find_unused)
+            if not find_unused:
+                self.go_back(self.losses_together, batch)
+        self.is_together = True
+
+    def has_idle_parameters(self, batch: Batch) -> bool:
+        """Whether the loss of a batch depends on fewer parameters than those that learn."""
+        self.go_back(self.compiled, batch)
+        has_none = any(p.grad is None for p in self.model.parameters() if p.requires_grad)
+        self.model.zero_grad()
+        return has_none
+
+    def go_back(self, losses: nn.Module, batch: Batch) -> None:
+        """Compute gradients of the sum of all parts of a loss."""
+        with self.precision():
+            loss = torch.stack(list(losses(batch, 1).values())).sum()
+        require_gradient(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def precision(self) -> torch.autocast:
         """Compute in half the bits where asked to."""
@@ -173,8 +207,7 @@ class Learner:
                 if counts_for_nothing:
                     totals = {name: total * 0.0 for name, total in totals.items()}
                 loss = torch.stack([total / count_of_all[name] for name, total in totals.items()]).sum()
-            if not loss.requires_grad:
-                raise InputError("the loss depends on no parameter that learns; is every one of them frozen?")
+            require_gradient(loss)
             self.scaler.scale(loss * self.processes.n_processes).backward()  # type: ignore[no-untyped-call] # they are averaged, not added
         return in_parts(totals, {name: count.get(name, 0) for name in totals})
 
@@ -195,6 +228,32 @@ class Learner:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * share
         self.rate = float(self.optimizer.param_groups[0]["lr"])
+
+
+@contextmanager
+def without_a_trace(model: nn.Module) -> Iterator[None]:
+    """Leave a model after the block as it was: without gradients, with the same buffers, and nothing drawn."""
+    before = [buffer.clone() for buffer in model.buffers()]
+    with torch.random.fork_rng():
+        yield
+    model.zero_grad()
+    with torch.no_grad():
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+
+def require_gradient(loss: Tensor) -> None:
+    """Refuse a loss that nothing can be learned from.
+
+    Raises: InputError.
+
+    >>> require_gradient(torch.tensor(1.0))
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: the loss depends on no parameter that learns; is every one of them frozen?
+    """
+    if not loss.requires_grad:
+        raise InputError("the loss depends on no parameter that learns; is every one of them frozen?")
 
 
 def adamw(model: nn.Module, args: TrainingArguments) -> AdamW:

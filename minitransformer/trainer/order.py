@@ -112,6 +112,19 @@ def share_of(
     return [(batch, True) if len(batch) else (indices[:1], False) for batch in batches]
 
 
+def shared(batch_size: int, n_processes: int) -> int:
+    """How many examples of an update each of several processes computes, if they share them evenly.
+
+    Raises: InputError if they cannot.
+
+    >>> shared(16, n_processes=2)
+    8
+    """
+    if batch_size % n_processes:
+        raise InputError(f"batch_size={batch_size} must be a multiple of the {n_processes} processes that share it")
+    return batch_size // n_processes
+
+
 def lengths_of(dataset: MapDataset, hide_progress: bool = True) -> list[int]:
     """How long each example is: by a column `length`, an attribute `lengths`, or the `input_ids` of each.
 

@@ -21,6 +21,9 @@ class TrainerState:
     epoch: float = 0.0
     num_train_epochs: int = 0
     train_batch_size: int = 0
+    n_processes: int = 1
+    batch_of_process: int = 0
+    """Examples that each of the processes computed at once; with other sizes sums are rounded otherwise."""
     num_input_tokens_seen: int = 0
     log_history: list[Figures] = field(default_factory=list)
     best_metric: float | None = None

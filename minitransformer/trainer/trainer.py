@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,7 +229,8 @@ class Trainer:
         self.settle_length(order)
         steps_before = self.state.global_step
         window = LogWindow(self.state.unlogged)
-        with deferred_interrupts() as self.interrupt, self.learner.training(), self.told_of_the_end():
+        noticing = self.processes.noticing_loss()
+        with deferred_interrupts() as self.interrupt, self.learner.training(), self.told_of_the_end(), noticing:
             self.tell("on_train_begin")
             self.before_first_update(window)
             self.all_updates(dataset, order, window)
@@ -296,23 +298,29 @@ class Trainer:
 
         Raises: InputError if the batches of these processes do not make up such an update.
         """
-        asked_for = self.batch_of_all * self.args.gradient_accumulation_steps
-        kept = self.state.train_batch_size
-        if not kept or kept == asked_for:
-            self.state.train_batch_size = asked_for
-        elif kept % self.batch_of_all:
+        state, n_processes, size = self.state, self.processes.n_processes, self.args.per_device_train_batch_size
+        kept = state.train_batch_size or self.batch_of_all * self.args.gradient_accumulation_steps
+        if kept % self.batch_of_all:
             raise InputError(
-                f"the run was begun with updates of {kept} examples, which {self.processes.n_processes} processes with "
-                f"per_device_train_batch_size={self.args.per_device_train_batch_size} cannot make up; choose sizes "
-                f"whose product divides {kept}"
+                f"the run was begun with updates of {kept} examples, which {n_processes} processes with "
+                f"per_device_train_batch_size={size} cannot make up; choose sizes whose product divides {kept}"
             )
-        else:
+        if state.train_batch_size and (state.n_processes, state.batch_of_process) != (n_processes, size):
+            self.tell_of_other_sizes(kept)
+        state.train_batch_size, state.n_processes, state.batch_of_process = kept, n_processes, size
+
+    def tell_of_other_sizes(self, kept: int) -> None:
+        """Say what stays exact when a run goes on in batches of another size, or in another number of processes."""
+        if self.processes.is_first:
             logger.warning(
-                "the run was begun with updates of %d examples, and keeps them: %d batches for each in each process. "
-                "It reads the same examples in the same order; its numbers are equal up to rounding, and with dropout "
-                "not the same",
+                "the run was begun by %d processes with %d examples at once, and goes on with %d and %d. Its updates "
+                "keep their %d examples, and read the same ones in the same order; its numbers are equal up to "
+                "rounding, and with dropout not the same",
+                self.state.n_processes,
+                self.state.batch_of_process,
+                self.processes.n_processes,
+                self.args.per_device_train_batch_size,
                 kept,
-                kept // self.batch_of_all,
             )
 
     def settle_length(self, order: Order | None) -> None:
@@ -480,7 +488,9 @@ class Trainer:
 
     def do_what_is_due(self, window: LogWindow, pass_has_ended: bool = False) -> None:
         """Log, evaluate and save; a callback that is told of it may end the pass, which may call for more."""
+        self.agree_on_control()
         self.log_evaluate_and_save(window)
+        self.agree_on_control()
         wants_an_end = self.control.should_epoch_stop or self.control.should_training_stop
         if wants_an_end and not pass_has_ended and self.state.updates_of_this_pass:
             self.end_pass(is_complete=False)
@@ -525,7 +535,7 @@ class Trainer:
         name = self.args.metric_for_best_model
         if name is None:
             return
-        value = metric_to_watch(figures, name)
+        value = self.processes.of_first(metric_to_watch(figures, name))
         if self.state.best_metric is None or self.args.is_better(value, self.state.best_metric):
             self.state.best_metric, self.state.best_global_step = value, self.state.global_step
             self.state.best_model_checkpoint = None
@@ -540,20 +550,20 @@ class Trainer:
             state.best_model_checkpoint = str(folder)
         for callback in self.stateful_callbacks():
             state.stateful_callbacks[type(callback).__name__] = callback.state_dict()
-        if self.processes.is_first:
-            save_checkpoint(
-                output_dir,
-                self.model,
-                self.optimizer,
-                state.entries(),
-                keep=self.args.save_total_limit,
-                best=None if state.best_model_checkpoint is None else Path(state.best_model_checkpoint),
-                scheduler=self.lr_scheduler,
-                scaler=self.learner.scaler_if_any,
-                processing_class=self.processing_class,
-                arguments=self.args.to_dict(),
-            )
-        self.processes.wait()
+        write = partial(
+            save_checkpoint,
+            output_dir,
+            self.model,
+            self.optimizer,
+            state.entries(),
+            keep=self.args.save_total_limit,
+            best=None if state.best_model_checkpoint is None else Path(state.best_model_checkpoint),
+            scheduler=self.lr_scheduler,
+            scaler=self.learner.scaler_if_any,
+            processing_class=self.processing_class,
+            arguments=self.args.to_dict(),
+        )
+        self.processes.by_first(write)
         self.checkpoint_of_this_step = folder
         self.tell("on_save", checkpoint=folder)
         return folder
@@ -570,9 +580,15 @@ class Trainer:
     def signal_that_came(self) -> int:
         """The signal that came to any of the processes, or 0."""
         here = 0 if self.interrupt is None or self.interrupt.number is None else self.interrupt.number
-        if self.processes.n_processes == 1:
-            return here
-        return int(self.processes.largest(here))
+        return int(self.processes.largest([here])[0])
+
+    def agree_on_control(self) -> None:
+        """Do what a callback of any process asks for in all of them."""
+        if self.processes.n_processes > 1:
+            names = [entry.name for entry in fields(self.control)]
+            asked_for = self.processes.largest([getattr(self.control, name) for name in names])
+            for name, is_asked_for in zip(names, asked_for, strict=True):
+                setattr(self.control, name, bool(is_asked_for))
 
     def load_best_model(self) -> None:
         """Go back to the parameters of the best evaluation."""
@@ -633,8 +649,9 @@ class Trainer:
         """What a pass over data finds out, and how fast."""
         started = time.perf_counter()
         evaluator = Evaluator(self.learner, self.data_collator, self.after_evaluated_batch)
-        found = evaluator.run(dataset, questions)
-        scores, truths = evaluator.columns(found.scores), evaluator.columns(found.truths)
+        with self.processes.noticing_loss():
+            found = evaluator.run(dataset, questions)
+            scores, truths = evaluator.columns(found.scores), evaluator.columns(found.truths)
         figures: dict[str, Any] = found.losses(prefix)
         if self.compute_metrics is not None and truths is not None:
             figures |= with_prefix(self.compute_metrics(EvalPrediction(scores, truths)), prefix)
