@@ -31,7 +31,6 @@ from both_trainers import (
     Run,
     Task,
     TheirTrainerWithALoss,
-    as_table,
     largest,
     largest_difference,
     largest_difference_of_weights,
@@ -42,6 +41,7 @@ from both_trainers import (
     sum_over_items,
     their_trainer,
 )
+from tables import as_table
 from torch import Tensor, nn
 from tqdm import tqdm
 

@@ -28,7 +28,6 @@ from both_trainers import (
     Example,
     Run,
     Task,
-    as_table,
     largest,
     largest_difference,
     largest_difference_of_weights,
@@ -37,6 +36,7 @@ from both_trainers import (
     their_trainer,
 )
 from safetensors.torch import load_file
+from tables import as_table
 from torch import Tensor
 from tqdm import tqdm
 

@@ -24,6 +24,7 @@ import torch
 import tyro
 from killing import killed
 from safetensors.torch import load_file, save_file
+from tables import as_table
 from tqdm import tqdm
 from trusted_runs import N_STEPS, SCENARIOS, Material, Scenario, differences, outcome, resumed_after
 
@@ -70,12 +71,6 @@ def main(trial: Trial) -> None:
         files.write_json(trial.output_file, {"torch": torch.__version__, "tables": tables})
     if not all(row["exact"] == row["tried"] for rows in tables.values() for row in rows):
         raise SystemExit("something was lost: see the rows in which exact is below tried")
-
-
-def as_table(rows: list[dict[str, Any]]) -> str:
-    """Rows as Markdown."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
 # Stopped and resumed
