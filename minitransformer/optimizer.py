@@ -113,10 +113,10 @@ class AdamW(torch.optim.Optimizer):
                 by_step.setdefault(self.count_step(parameter), []).append(parameter)
         for step, parameters in by_step.items():
             adamw_update(
-                parameters,
-                [parameter.grad for parameter in parameters],  # type: ignore[misc] # chosen for having one
-                [self.state[parameter]["first_moment"] for parameter in parameters],
-                [self.state[parameter]["second_moment"] for parameter in parameters],
+                [held_here(parameter) for parameter in parameters],
+                [held_here(parameter.grad) for parameter in parameters],  # type: ignore[arg-type] # chosen for it
+                [held_here(self.state[parameter]["first_moment"]) for parameter in parameters],
+                [held_here(self.state[parameter]["second_moment"]) for parameter in parameters],
                 step,
                 group["lr"],
                 group["betas"],
@@ -133,6 +133,15 @@ class AdamW(torch.optim.Optimizer):
             state["second_moment"] = torch.zeros_like(parameter)
         state["step"] += 1
         return int(state["step"])
+
+
+def held_here(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process holds: all of it, unless several processes share it out.
+
+    >>> held_here(torch.tensor([1.0])).tolist()
+    [1.0]
+    """
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 @kernels.with_fused_twin

@@ -257,6 +257,8 @@ class TrainingArguments:
             raise InputError("fp16=True and bf16=True exclude each other; choose bf16, which needs no scaling")
         if self.fp16 and (self.use_cpu or not torch.cuda.is_available()):
             raise InputError("fp16=True needs a GPU, and there is none to use; choose bf16=True, which works on CPUs")
+        if self.fp16 and self.fsdp:
+            raise InputError("fp16=True and fsdp exclude each other here; choose bf16, which needs no scaling")
         needs_evaluation = "load_best_model_at_end=True" if self.load_best_model_at_end else "save_strategy='best'"
         if (self.load_best_model_at_end or self.save_strategy == "best") and self.eval_strategy == "no":
             raise InputError(

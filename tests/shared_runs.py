@@ -17,6 +17,7 @@ from typing import Any
 import tiny_runs
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
@@ -28,6 +29,7 @@ from minitransformer.errors import InputError
 from minitransformer.losses import IGNORED
 from minitransformer.models.bert import BertForPreTraining, BertForSequenceClassification
 from minitransformer.models.bert_config import BertConfig
+from minitransformer.optimizer import held_here
 from minitransformer.shards import Shards
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import (
@@ -87,6 +89,7 @@ class HidingCollator:
 @cache
 def text(kept_in: str) -> tuple[Tokenizer, Shards]:
     """Four short documents of the synthetic language, built by whoever comes first."""
+    Path(kept_in).mkdir(parents=True, exist_ok=True)
     documents = list(SyntheticLanguage().documents(4, seed=1, sentences=10))
     tokenizer = Tokenizer.train(documents, vocab_size=60)
     return tokenizer, Shards.build(Path(mkdtemp(dir=kept_in)) / "shards", documents, tokenizer)
@@ -429,3 +432,33 @@ def finetune(folder: Path, model: Path, labelled: Path) -> Answers:
     """Fine-tune a model on labelled texts."""
     plan = tiny_runs.finetuning_plan(dropout=0.0)
     return finetuning_module.finetune(model, str(labelled), folder / f"classifier-of-{n_processes()}", plan)
+
+
+# A model that is shared out
+
+
+def bytes_held(trainer: Trainer) -> int:
+    """The bytes of the parameters and moments that this process holds."""
+    tensors = [*trainer.model.parameters()]
+    tensors += [value for values in trainer.optimizer.state.values() for value in values.values() if is_tensor(value)]
+    return sum(held_here(tensor.detach()).numel() * tensor.element_size() for tensor in tensors)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether something is a tensor."""
+    return isinstance(value, Tensor)
+
+
+def pretrain_shared_out(folder: Path, steps: int = 6, resume: bool = False, **changes: Any) -> Answers:
+    """A pretraining whose processes share the model out, with clipping, accumulation and evaluation."""
+    settings = {"fsdp": True, "batches": 2, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps"}
+    settings |= {"save_steps": 3, "lr_scheduler_type": "constant", "max_steps": steps}
+    trainer = pretraining(folder, **{**settings, **changes})
+    trainer.train(resume_from_checkpoint=resume)
+    trainer.save_model(folder / "kept")
+    return {"logs": figures_of(trainer), "bytes": bytes_held(trainer), "tensors": tensors_of(folder)}
+
+
+def tensors_of(folder: Path) -> dict[str, Tensor]:
+    """The parameters that were written."""
+    return load_file(folder / "kept" / "model.safetensors")

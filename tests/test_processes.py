@@ -186,6 +186,15 @@ def test_several_processes_fine_tune_as_one_does(crew: Crew, tmp_path: Path) -> 
     assert not (tmp_path / f"classifier-of-{crew.n_processes}" / "checkpoints").exists()
 
 
+def test_processes_that_share_a_model_out_compute_the_run_of_one_and_hold_less(crew: Crew, tmp_path: Path) -> None:
+    alone = shared_runs.pretrain_shared_out(tmp_path / "alone")
+    answers = crew.do(shared_runs.pretrain_shared_out, tmp_path / "together")
+    for answer in answers:
+        assert_close_runs(answer, alone)
+        assert answer["bytes"] < 1.2 * alone["bytes"] / crew.n_processes
+    assert sum(answer["bytes"] for answer in answers) == alone["bytes"]
+
+
 # What torchrun starts
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from minitransformer.errors import InputError
 from minitransformer.losses import IGNORED, LossPart
 from minitransformer.trainer.learner import Learner
-from minitransformer.trainer.loss_parts import LossInParts, add_parts, in_parts
+from minitransformer.trainer.loss_parts import LossInParts, add_parts, in_parts, with_any_labels
 from minitransformer.trainer.order import Order, is_stream
 from minitransformer.trainer.randomness import seed_of
 from minitransformer.trainer.reading import (
@@ -81,6 +81,7 @@ class Evaluator:
     ) -> None:
         self.losses, self.args, self.processes = learner.losses, learner.args, learner.processes
         self.device, self.precision = learner.device, learner.precision
+        self.is_shared_out = learner.whole is not None
         self.collate = collate
         self.after_batch = after_batch
 
@@ -89,8 +90,9 @@ class Evaluator:
         found = Evaluation()
         with evaluating(self.losses.model), torch.random.fork_rng(), torch.no_grad(), self.precision():
             for batch, counts in self.batches(dataset):
-                if counts:
-                    evaluate_batch(self.losses, to_device(batch, self.device), questions, found)
+                if counts or self.is_shared_out:
+                    add_to = found if counts else Evaluation()
+                    evaluate_batch(self.losses, to_device(batch, self.device), questions, add_to, self.is_shared_out)
                 self.after_batch()
         found.sums = self.over_all_processes(found.sums)
         return found
@@ -138,18 +140,26 @@ class Evaluator:
                 yield micro_batch
 
 
-def evaluate_batch(losses: LossInParts, batch: Batch, questions: Questions, found: Evaluation) -> None:
-    """Add what a batch says to what was found before."""
+def evaluate_batch(
+    losses: LossInParts, batch: Batch, questions: Questions, found: Evaluation, in_step: bool = False
+) -> None:
+    """Add what a batch says to what was found before.
+
+    Processes that share a model out compute it in step: a batch without labels that count goes through it too.
+    """
     found.n_examples += count_examples(batch)
     output = None
-    if questions.wants_loss(batch) and any((counts := losses.counts(batch)).values()):
-        count = counts.get("loss", 0)
-        totals, output = losses.with_output(batch, count) if questions.scores else (losses(batch, count), None)
-        found.sums = add_parts(found.sums, in_parts(totals, counts))
+    counts = losses.counts(batch) if questions.wants_loss(batch) else {}
+    has_labels = any(counts.values())
+    if has_labels or (counts and in_step):
+        asked, count = batch if has_labels else with_any_labels(batch), counts.get("loss", 0)
+        totals, output = losses.with_output(asked, count) if questions.scores else (losses(asked, count), None)
+        if has_labels:
+            found.sums = add_parts(found.sums, in_parts(totals, counts))
     if not questions.scores:
         return
     if output is None:
-        output = losses.model(**{name: value for name, value in batch.items() if name not in questions.label_names})
+        output = losses.outputs({name: value for name, value in batch.items() if name not in questions.label_names})
     scores = scores_of(output, questions.ignore_keys)
     truths = tuple(batch[name] for name in questions.label_names if name in batch)
     if questions.preprocess is not None:

@@ -4,14 +4,14 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import InputError
 from minitransformer.losses import LossPart
-from minitransformer.optimizer import AdamW, clip_global_norm, global_norm
+from minitransformer.optimizer import AdamW, clip_global_norm, global_norm, held_here
 from minitransformer.trainer.loss_parts import (
     LossInParts,
     LossOf,
@@ -26,6 +26,9 @@ from minitransformer.trainer.processes import Processes
 from minitransformer.trainer.randomness import seed_of
 from minitransformer.trainer.reading import Batch, MicroBatch, count_tokens, in_pieces, to_device
 from minitransformer.training_arguments import TrainingArguments
+
+if TYPE_CHECKING:
+    from minitransformer.trainer.sharding import WholeModel
 
 logger = logging.getLogger(__name__)
 
@@ -67,17 +70,22 @@ class Learner:
         self.processes = processes
         self.tell = tell
         self.device = processes.device(args.use_cpu)
-        self.model = model.to(self.device)
+        self.model = model
         if args.gradient_checkpointing:
             require_method(model, "gradient_checkpointing_enable", "gradient_checkpointing=True")
             model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)  # type: ignore[operator]
         if args.neftune_noise_alpha:
             require_method(model, "get_input_embeddings", f"neftune_noise_alpha={args.neftune_noise_alpha}")
         self.losses = LossInParts(model, loss_of, args.label_smoothing_factor)
+        self.whole: WholeModel | None = None
+        if args.fsdp and processes.n_processes > 1:
+            self.whole = self.share_out(optimizers)
+        model.to(self.device)
         self.compiled: nn.Module = torch.compile(self.losses) if args.torch_compile else self.losses  # type: ignore[assignment]
         self.losses_together: nn.Module = self.compiled
-        self.is_together = processes.n_processes == 1  # several need a batch for it
-        processes.begin_alike(model)
+        self.is_together = processes.n_processes == 1 or self.whole is not None  # else it needs a batch
+        if self.whole is None:
+            processes.begin_alike(model)
         given_optimizer, self.lr_scheduler = optimizers
         self.optimizer: torch.optim.Optimizer = given_optimizer or adamw(model, args)
         for group in self.optimizer.param_groups:
@@ -109,6 +117,36 @@ class Learner:
     def scaler_if_any(self) -> torch.amp.GradScaler | None:
         """What scales the loss in float16."""
         return self.scaler if self.scaler.is_enabled() else None
+
+    def share_out(self, optimizers: tuple[torch.optim.Optimizer | None, Any]) -> "WholeModel":
+        """Leave each process a share of the model, which begins alike in all, and remember how it looks as a whole.
+
+        Raises: InputError for an optimizer that was made before, of parameters that are no longer the model's.
+        """
+        if optimizers[0] is not None:
+            raise InputError(
+                "fsdp gives the model other parameters than those that `optimizers` was made of; leave optimizers out, "
+                "and say in the arguments what it should do"
+            )
+        from minitransformer.trainer.sharding import WholeModel, share_out  # noqa: PLC0415 - it takes long to load
+
+        self.processes.begin_alike(self.model)
+        whole = WholeModel(self.losses, self.processes)
+        share_out(self.losses, self.device, self.processes.n_processes)
+        return whole
+
+    def keep_whole(self, action: Callable[[nn.Module, torch.optim.Optimizer], Any]) -> None:
+        """Let the first process do something with the whole model and optimizer, such as to write them."""
+        if self.whole is not None:
+            self.whole.keep(self.optimizer, action)
+        else:
+            self.processes.by_first(lambda: action(self.model, self.optimizer))
+
+    def restore_whole(self, action: Callable[[nn.Module, torch.optim.Optimizer], Any]) -> Any:
+        """Let something be done to the whole model and optimizer, such as to read them, and give what comes of it."""
+        if self.whole is not None:
+            return self.whole.restore(self.optimizer, action)
+        return action(self.model, self.optimizer)
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -214,12 +252,24 @@ class Learner:
     def clip_gradients(self) -> float:
         """Shorten the gradients to `max_grad_norm`, and give the norm from before."""
         learning = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in learning if parameter.grad is not None]
-        norm = global_norm(gradients).item()
-        if 0 < self.args.max_grad_norm < norm < math.inf:
-            for parameter, gradient in zip(learning, clip_global_norm(gradients, self.args.max_grad_norm), strict=True):
-                parameter.grad = gradient
+        gradients = [held_here(parameter.grad) for parameter in learning if parameter.grad is not None]
+        norm = self.norm_of_all(gradients)
+        longest = self.args.max_grad_norm
+        if not 0 < longest < norm < math.inf:
+            return norm
+        if self.whole is not None:
+            torch._foreach_mul_(gradients, longest / norm)
+            return norm
+        for parameter, gradient in zip(learning, clip_global_norm(gradients, longest), strict=True):
+            parameter.grad = gradient
         return norm
+
+    def norm_of_all(self, gradients: Sequence[Tensor]) -> float:
+        """The length of the gradient, of which each process holds a share or all."""
+        here = global_norm(gradients)
+        if self.whole is None:
+            return here.item()
+        return global_norm(self.processes.gather(here)).item()
 
     def set_rates(self, step: int, max_steps: int) -> None:
         """Give each group of parameters its rate of this step, unless somebody else's schedule does."""

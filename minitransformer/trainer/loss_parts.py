@@ -68,13 +68,17 @@ class LossInParts(nn.Module):
     def with_output(self, batch: Batch, count: int) -> tuple[Totals, Any]:
         """The same, and the output that the loss is of, where one pass gives both; else None."""
         if self.has_parts or (self.loss_of is None and self.label_smoothing):
-            return self(batch, count), None
+            return self.forward(batch, count), None
         if self.loss_of is not None:
             loss, output = self.loss_of(self.model, batch, count, return_outputs=True)
         else:
             output = self.model(**batch)
             loss = mean_loss(output, self.model)
         return {"loss": loss * count}, output
+
+    def outputs(self, batch: Batch) -> Any:
+        """What the model says of a batch."""
+        return self.model(**batch)
 
 
 def mean_loss(output: Any, model: nn.Module) -> Tensor:

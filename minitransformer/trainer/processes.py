@@ -168,6 +168,16 @@ class Processes:
             message_board().set(name, word)
         return result
 
+    def text_of_first(self, text: str) -> str:
+        """What the first process says, for all."""
+        if self.n_processes == 1:
+            return text
+        name = f"minitransformer/{next(NUMBERS)}"
+        if self.is_first:
+            message_board().set(name, text)
+        message_board().wait([name], PATIENCE)
+        return str(message_board().get(name).decode())
+
     @contextmanager
     def noticing_loss(self) -> Iterator[None]:
         """End in one line, and not in the words of the network, when another process has ended.
@@ -190,8 +200,12 @@ class Processes:
 
     def begin_alike(self, model: nn.Module) -> None:
         """Give all processes the parameters and buffers of the first."""
+        self.begin_alike_in([*model.parameters(), *model.buffers()])
+
+    def begin_alike_in(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the numbers of the first."""
         if self.n_processes > 1:
-            for tensor in (*model.parameters(), *model.buffers()):
+            for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
 
     def together(self, losses: nn.Module, args: TrainingArguments, find_unused: bool) -> nn.Module:
@@ -208,8 +222,11 @@ class Processes:
         )
 
     @contextmanager
-    def averaging_gradients(self, losses: nn.Module, now: bool) -> Iterator[None]:
+    def averaging_gradients(self, losses: Any, now: bool) -> Iterator[None]:
         """Let gradients be averaged in this backward pass, or only added up in each process."""
+        if hasattr(losses, "set_requires_gradient_sync"):  # it is shared out
+            losses.set_requires_gradient_sync(now)
+            losses.set_is_last_backward(now)
         if now or not isinstance(losses, DistributedDataParallel):
             yield
         else:

@@ -269,7 +269,9 @@ class Trainer:
             folder = Path(resume_from_checkpoint)
         if folder is None:
             return TrainerState()
-        entries = load_checkpoint(folder, self.model, self.optimizer, self.lr_scheduler, self.learner.scaler_if_any)
+        entries = self.learner.restore_whole(
+            partial(load_checkpoint, folder, scheduler=self.lr_scheduler, scaler=self.learner.scaler_if_any)
+        )
         state = TrainerState.from_entries(entries)
         for callback in self.stateful_callbacks():
             if type(callback).__name__ in state.stateful_callbacks:
@@ -553,9 +555,7 @@ class Trainer:
         write = partial(
             save_checkpoint,
             output_dir,
-            self.model,
-            self.optimizer,
-            state.entries(),
+            state=state.entries(),
             keep=self.args.save_total_limit,
             best=None if state.best_model_checkpoint is None else Path(state.best_model_checkpoint),
             scheduler=self.lr_scheduler,
@@ -563,7 +563,7 @@ class Trainer:
             processing_class=self.processing_class,
             arguments=self.args.to_dict(),
         )
-        self.processes.by_first(write)
+        self.learner.keep_whole(write)
         self.checkpoint_of_this_step = folder
         self.tell("on_save", checkpoint=folder)
         return folder
@@ -593,7 +593,7 @@ class Trainer:
     def load_best_model(self) -> None:
         """Go back to the parameters of the best evaluation."""
         best = Path(str(self.state.best_model_checkpoint)).name  # the run's folder may have been moved
-        load_weights(Path(self.args.output_dir) / best, self.model)
+        self.learner.restore_whole(lambda model, _: load_weights(Path(self.args.output_dir) / best, model))
 
     def outcome(self, seconds: float, n_steps: int) -> TrainOutput:
         """How the training ended."""
@@ -671,13 +671,15 @@ class Trainer:
     def save_model(self, output_dir: str | Path | None = None) -> None:
         """Keep the model in a folder, one of this library so that `from_pretrained` opens it, with its tokenizer."""
         folder = Path(output_dir or self.args.output_dir)
-        if not self.processes.is_first:
-            return
-        if isinstance(self.model, PretrainedModel):
-            self.model.save_pretrained(folder)
+        self.learner.keep_whole(lambda model, _: self.write_model(folder, model))
+
+    def write_model(self, folder: Path, model: nn.Module) -> None:
+        """Write a model with its tokenizer."""
+        if isinstance(model, PretrainedModel):
+            model.save_pretrained(folder)
         else:
             with files.replacing(folder / WEIGHTS_FILE) as unfinished:
-                keep_tensors(unfinished, unique_tensors(self.model))
+                keep_tensors(unfinished, unique_tensors(model))
         if hasattr(self.processing_class, "save_pretrained"):
             self.processing_class.save_pretrained(folder)
 
