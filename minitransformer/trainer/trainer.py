@@ -5,7 +5,6 @@ one made of the seed, the pass and its number, and each pass its order from the 
 that stops and goes on is bit for bit the run that never stopped, and no generator's state has to be kept.
 """
 
-import inspect
 import logging
 import math
 import sys
@@ -21,7 +20,6 @@ import torch
 from torch import nn
 
 from minitransformer import files
-from minitransformer.batches import DataCollatorWithPadding, default_data_collator
 from minitransformer.checkpoint import (
     keep_tensors,
     load_checkpoint,
@@ -44,8 +42,10 @@ from minitransformer.trainer.evaluation import (
     speed_of,
     with_prefix,
 )
+from minitransformer.trainer.given import default_collator, new_model, require_optimizer_of_model
 from minitransformer.trainer.interrupts import Interrupt, deferred_interrupts
 from minitransformer.trainer.learner import Learned, Learner
+from minitransformer.trainer.listeners import Listeners, made
 from minitransformer.trainer.loss_parts import (
     LossFunction,
     LossOf,
@@ -53,17 +53,14 @@ from minitransformer.trainer.loss_parts import (
     mean_loss,
     takes,
 )
-from minitransformer.trainer.order import Order, begin_pass, is_stream, lengths_of, require_examples
+from minitransformer.trainer.order import is_stream, require_examples
 from minitransformer.trainer.processes import Processes
 from minitransformer.trainer.randomness import set_seed
 from minitransformer.trainer.reading import (
     Batch,
     Collation,
     ReadUpdate,
-    UpdatesOfPass,
-    UpdatesOfStream,
     columns_read_by,
-    in_workers,
 )
 from minitransformer.trainer.state import (
     EvalPrediction,
@@ -74,6 +71,7 @@ from minitransformer.trainer.state import (
     TrainingInterruptedError,
     TrainOutput,
 )
+from minitransformer.trainer.supply import Supply
 from minitransformer.training_arguments import TrainingArguments, interval
 
 if TYPE_CHECKING:
@@ -86,7 +84,7 @@ class StoppedInEvaluation(Exception):  # noqa: N818 - not an error: a signal tha
     """A signal came while the model was evaluated."""
 
 
-class Trainer:
+class Trainer(Listeners):
     """Train, evaluate and predict with a model that returns a loss.
 
     A model with `training_losses(**batch)` gives its loss in parts (sum and count of each), which are logged one by
@@ -196,6 +194,12 @@ class Trainer:
         loss = mean_loss(output, model)
         return (loss, output) if return_outputs else loss
 
+    def collation(self) -> Collation:
+        """How examples become batches."""
+        args = self.args
+        columns = columns_read_by(self.model, args.label_names or ()) if args.remove_unused_columns else None
+        return Collation(self.data_collator, args.seed_of_data, columns)
+
     def new_learner(self) -> Learner:
         """What makes the updates of the model."""
         return Learner(self.model, self.args, self.processes, self.loss_of(), self.optimizers, self.tell)
@@ -219,21 +223,21 @@ class Trainer:
         """
         dataset = require_examples(self.train_dataset)
         started = time.perf_counter()
-        begin_pass(dataset, 0)
         if self.model_init is not None:
             self.begin_anew()
         if resume_from_checkpoint is None:
             resume_from_checkpoint = self.args.resume_from_checkpoint
         self.state, self.control = self.resume(resume_from_checkpoint), TrainerControl()
-        order = self.order_of(dataset)
-        self.settle_length(order)
+        self.state.is_local_process_zero = self.processes.is_first_here
+        self.state.is_world_process_zero = self.processes.is_first
+        supply = Supply(dataset, self.collation(), self.args, self.processes, self.state)
         steps_before = self.state.global_step
         window = LogWindow(self.state.unlogged)
         noticing = self.processes.noticing_loss()
         with deferred_interrupts() as self.interrupt, self.learner.training(), self.told_of_the_end(), noticing:
             self.tell("on_train_begin")
             self.before_first_update(window)
-            self.all_updates(dataset, order, window)
+            self.all_updates(supply, window)
         self.interrupt = None
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self.load_best_model()
@@ -278,84 +282,22 @@ class Trainer:
                 callback.load_state_dict(state.stateful_callbacks[type(callback).__name__])
         return state
 
-    def order_of(self, dataset: Any) -> Order | None:
-        """The order of the examples; None for a dataset that can only be read as it comes."""
-        self.settle_update_size()
-        if is_stream(dataset):
-            return None
-        return Order(len(dataset), self.state.train_batch_size, self.args.seed_of_data, self.drop_last_below)
-
-    @property
-    def batch_of_all(self) -> int:
-        """How many examples all processes compute at once."""
-        return self.args.per_device_train_batch_size * self.processes.n_processes
-
-    @property
-    def drop_last_below(self) -> int:
-        """A rest of a pass that is no multiple of this is left out."""
-        return self.batch_of_all if self.args.dataloader_drop_last else 1
-
-    def settle_update_size(self) -> None:
-        """Keep the size of an update over a resume: each step's number tells its examples by it.
-
-        Raises: InputError if the batches of these processes do not make up such an update.
-        """
-        state, n_processes, size = self.state, self.processes.n_processes, self.args.per_device_train_batch_size
-        kept = state.train_batch_size or self.batch_of_all * self.args.gradient_accumulation_steps
-        if kept % self.batch_of_all:
-            raise InputError(
-                f"the run was begun with updates of {kept} examples, which {n_processes} processes with "
-                f"per_device_train_batch_size={size} cannot make up; choose sizes whose product divides {kept}"
-            )
-        if state.train_batch_size and (state.n_processes, state.batch_of_process) != (n_processes, size):
-            self.tell_of_other_sizes(kept)
-        state.train_batch_size, state.n_processes, state.batch_of_process = kept, n_processes, size
-
-    def tell_of_other_sizes(self, kept: int) -> None:
-        """Say what stays exact when a run goes on in batches of another size, or in another number of processes."""
-        if self.processes.is_first:
-            logger.warning(
-                "the run was begun by %d processes with %d examples at once, and goes on with %d and %d. Its updates "
-                "keep their %d examples, and read the same ones in the same order; its numbers are equal up to "
-                "rounding, and with dropout not the same",
-                self.state.n_processes,
-                self.state.batch_of_process,
-                self.processes.n_processes,
-                self.args.per_device_train_batch_size,
-                kept,
-            )
-
-    def settle_length(self, order: Order | None) -> None:
-        """How many steps and passes there will be."""
-        args, state = self.args, self.state
-        state.is_local_process_zero, state.is_world_process_zero = self.processes.is_first_here, self.processes.is_first
-        if order is not None and not order.updates_per_pass:
-            raise InputError(
-                f"dataloader_drop_last=True leaves nothing of {order.n_examples} examples in batches of "
-                f"{self.batch_of_all}; lower per_device_train_batch_size"
-            )
-        state.max_steps = args.max_steps
-        if args.max_steps < 1 and order is not None:
-            state.max_steps = math.ceil(args.num_train_epochs * order.updates_per_pass)
-        state.num_train_epochs = 1 if order is None else math.ceil(state.max_steps / order.updates_per_pass)
-
     def before_first_update(self, window: LogWindow) -> None:
         """Do what the last step still owes, if a signal stopped it, or what was asked for before the first."""
         self.control.should_evaluate = self.args.eval_on_start and self.state.global_step == 0
         self.control.ask_for(self.state.left_to_do)
         self.do_what_is_due(window)
 
-    def all_updates(self, dataset: Any, order: Order | None, window: LogWindow) -> None:
+    def all_updates(self, supply: Supply, window: LogWindow) -> None:
         """One update after the other, until there are enough."""
         state = self.state
         while not self.is_enough:
-            begin_pass(dataset, state.passes)
             if state.updates_of_this_pass == 0:
                 self.control.should_epoch_stop = False
                 self.tell("on_epoch_begin")
             pass_before = state.passes
-            for update in self.updates_of_pass(dataset, order):
-                self.step(update, window, order)
+            for update in supply.updates_of_pass():
+                self.step(update, window, supply)
                 if self.is_enough or state.passes > pass_before:
                     break
             else:
@@ -379,33 +321,7 @@ class Trainer:
         self.end_pass(is_complete=True)
         self.do_what_is_due(window, pass_has_ended=True)
 
-    def updates_of_pass(self, dataset: Any, order: Order | None) -> Iterator[ReadUpdate]:
-        """The updates that are left of this pass; what earlier ones read is not read again."""
-        args, state = self.args, self.state
-        columns = columns_read_by(self.model, args.label_names or ()) if args.remove_unused_columns else None
-        collation = Collation(self.data_collator, args.seed_of_data, columns)
-        here = {"rank": self.processes.rank, "n_processes": self.processes.n_processes}
-        number, size = state.passes + 1, args.per_device_train_batch_size
-        if order is None:
-            stream = UpdatesOfStream(
-                dataset,
-                collation,
-                number,
-                size,
-                state.train_batch_size,
-                state.examples_of_this_pass,
-                self.drop_last_below,
-                **here,
-            )
-            return in_workers(stream, args.dataloader_num_workers)
-        lengths = None
-        if args.train_sampling_strategy == "group_by_length":
-            lengths = lengths_of(dataset, args.disable_tqdm or not self.processes.is_first)
-        updates = order.updates(state.passes, len(dataset), lengths, first=state.updates_of_this_pass)
-        updates = updates[: state.max_steps - state.global_step]
-        return in_workers(UpdatesOfPass(dataset, collation, updates, number, size, **here), args.dataloader_num_workers)
-
-    def step(self, update: ReadUpdate, window: LogWindow, order: Order | None) -> None:
+    def step(self, update: ReadUpdate, window: LogWindow, supply: Supply) -> None:
         """One update, and what is due after it."""
         state = self.state
         self.checkpoint_of_this_step = None
@@ -415,11 +331,10 @@ class Trainer:
         state.global_step += 1
         state.updates_of_this_pass += 1
         state.examples_of_this_pass += len(update.indices)
-        per_pass = state.max_steps if order is None else order.updates_per_pass
-        state.epoch = state.passes + state.updates_of_this_pass / per_pass
+        state.epoch = state.passes + state.updates_of_this_pass / supply.updates_per_pass
         self.ask_for_what_is_due_at_steps()
         self.tell("on_step_end")
-        is_complete = order is not None and state.updates_of_this_pass == per_pass
+        is_complete = supply.is_at_end_of_pass
         pass_has_ended = is_complete or self.control.should_epoch_stop or self.is_enough
         if pass_has_ended:
             self.end_pass(is_complete)
@@ -693,27 +608,6 @@ class Trainer:
                 unfinished.write_bytes(plots.png(figure))
         return figure
 
-    def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
-        """Tell one more."""
-        self.callbacks.append(made(callback))
-
-    def remove_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
-        """Tell one less: this one, or the first of this class.
-
-        Raises: InputError if there is none.
-        """
-        if self.pop_callback(callback) is None:
-            raise InputError(
-                f"{callback!r} is none of the callbacks {[type(known).__name__ for known in self.callbacks]}"
-            )
-
-    def pop_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> TrainerCallback | None:
-        """Tell one less, and give it; None if there is none."""
-        for number, known in enumerate(self.callbacks):
-            if known is callback or (isinstance(callback, type) and isinstance(known, callback)):
-                return self.callbacks.pop(number)
-        return None
-
     def tell(self, event: str, **given: Any) -> None:
         """Tell all callbacks of an event."""
         around = {
@@ -728,52 +622,6 @@ class Trainer:
             answer = getattr(callback, event)(self.args, self.state, self.control, **around, **given)
             if isinstance(answer, TrainerControl):
                 self.control = answer
-
-    def stateful_callbacks(self) -> list[Any]:
-        """The callbacks that want to be remembered."""
-        return [callback for callback in self.callbacks if hasattr(callback, "state_dict")]
-
-
-def new_model(model: nn.Module | None, model_init: Callable[..., nn.Module] | None) -> nn.Module:
-    """The model that was given, or that the function makes; one that asks for a trial is told that there is none.
-
-    Raises: InputError if there is neither, or both.
-    """
-    if (model is None) == (model_init is None):
-        raise InputError("give either a model or a model_init that makes one, and not both")
-    if model is not None or model_init is None:
-        return model  # type: ignore[return-value] # one of them is there
-    return model_init(None) if inspect.signature(model_init).parameters else model_init()
-
-
-def require_optimizer_of_model(
-    optimizers: tuple[torch.optim.Optimizer | None, Any], model: nn.Module, model_init: Callable[..., nn.Module] | None
-) -> None:
-    """Refuse an optimizer that would move another model's parameters, and a schedule of nobody's.
-
-    Raises: InputError that says what to give instead.
-    """
-    optimizer, schedule = optimizers
-    if optimizer is None and schedule is None:
-        return
-    if optimizer is None:
-        raise InputError("optimizers=(None, schedule) has a schedule of another optimizer; give that one too")
-    if model_init is not None:
-        raise InputError("optimizers are of one model, but model_init makes a new one for each run; give the model")
-    ours = {id(parameter) for parameter in model.parameters()}
-    theirs = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    if ours.isdisjoint(theirs):
-        raise InputError("optimizers moves no parameter of the model; make it of model.parameters()")
-
-
-def default_collator(processing_class: Any) -> Callable[..., Batch]:
-    """With a tokenizer examples are padded, and without one they have to be equally long."""
-    return default_data_collator if processing_class is None else DataCollatorWithPadding(processing_class)
-
-
-def made(callback: TrainerCallback | type[TrainerCallback]) -> TrainerCallback:
-    """A callback, or one of the class that was given."""
-    return callback() if isinstance(callback, type) else callback
 
 
 def in_short(indices: Sequence[int]) -> str:
