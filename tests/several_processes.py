@@ -63,7 +63,7 @@ class Crew:
         for channel in self.channels:
             if not channel.poll(PATIENCE):
                 self.end(by_force=True)
-                raise TimeoutError(f"{function.__name__} takes longer than {PATIENCE} seconds")
+                raise TimeoutError(f"{function} takes longer than {PATIENCE} seconds")
             answers.append(channel.recv())
         complaints = [answer for is_right, answer in answers if not is_right]
         assert not complaints, "\n".join(complaints)

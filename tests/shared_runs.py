@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import process_memory
 import tiny_runs
 import torch
 import torch.distributed as dist
@@ -449,10 +450,10 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-def pretrain_shared_out(folder: Path, steps: int = 6, resume: bool = False, **changes: Any) -> Answers:
+def pretrain_shared_out(folder: Path, steps: int = 4, resume: bool = False, **changes: Any) -> Answers:
     """A pretraining whose processes share the model out, with clipping, accumulation and evaluation."""
     settings = {"fsdp": True, "batches": 2, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps"}
-    settings |= {"save_steps": 3, "lr_scheduler_type": "constant", "max_steps": steps}
+    settings |= {"save_steps": 2, "lr_scheduler_type": "constant", "max_steps": steps}
     trainer = pretraining(folder, **{**settings, **changes})
     trainer.train(resume_from_checkpoint=resume)
     trainer.save_model(folder / "kept")
@@ -462,3 +463,42 @@ def pretrain_shared_out(folder: Path, steps: int = 6, resume: bool = False, **ch
 def tensors_of(folder: Path) -> dict[str, Tensor]:
     """The parameters that were written."""
     return load_file(folder / "kept" / "model.safetensors")
+
+
+def end_with_the_best(folder: Path) -> Answers:
+    """A run of a model that is shared out, which ends with the parameters of what was said to be the best."""
+    trainer = pretraining(
+        folder,
+        fsdp=True,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=True,
+        max_steps=3,
+    )
+    trainer.train()
+    return {"best": trainer.state.best_global_step, **trainer.evaluate()}
+
+
+def refuse_with_fsdp(folder: Path) -> list[str]:
+    """What is said of an optimizer of parameters that are no longer the model's, and of a checkpoint that is none."""
+    said = []
+    model = bert()
+    try:
+        Trainer(model, arguments(folder, fsdp=True), optimizers=(torch.optim.SGD(model.parameters()), None))
+    except InputError as error:
+        said.append(str(error))
+    try:
+        pretraining(folder, fsdp=True).train(resume_from_checkpoint=str(folder / "checkpoint-7"))
+    except InputError as error:
+        said.append(str(error))
+    return said
+
+
+def memory_of(folder: Path, shared_out: bool) -> tuple[Answers, Answers]:
+    """What a process holds of a small model, by formula and as measured."""
+    size = process_memory.Size(32, 2, 2, 96, vocab_size=203, batch_size=3, length=20)
+    return process_memory.by_formula(size, n_processes(), shared_out), process_memory.measured(size, shared_out)

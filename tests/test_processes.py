@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import shared_runs
 import tiny_runs
 from several_processes import Crew
 
+from minitransformer.cli import main
+from minitransformer.errors import InputError
 from minitransformer.laws.tolerances import STACK, assert_close, assert_same
 from minitransformer.losses import IGNORED
 from minitransformer.pretraining import pretrain
@@ -26,6 +29,9 @@ def crew(request: pytest.FixtureRequest) -> Iterator[Crew]:
     processes = Crew(request.param)
     yield processes
     assert processes.end() == [0] * request.param
+
+
+in_two_processes = pytest.mark.parametrize("crew", [2], indirect=True)
 
 
 def share_of(updates: list[list[int]], rank: int, n_processes: int) -> list[int]:
@@ -195,6 +201,72 @@ def test_processes_that_share_a_model_out_compute_the_run_of_one_and_hold_less(c
     assert sum(answer["bytes"] for answer in answers) == alone["bytes"]
 
 
+@in_two_processes
+def test_a_run_goes_on_with_a_model_that_is_shared_out_and_without(crew: Crew, tmp_path: Path) -> None:
+    run = shared_runs.pretrain_shared_out
+    whole = run(tmp_path / "whole")
+    crew.do(run, tmp_path / "first", 2)
+    assert_close_runs(run(tmp_path / "first", resume=True), whole)
+    run(tmp_path / "then", steps=2)
+    for answer in crew.do(run, tmp_path / "then", 4, True):
+        assert_close_runs(answer, whole)
+
+
+@in_two_processes
+def test_a_shared_out_model_resumes_bit_for_bit_in_as_many_processes(crew: Crew, tmp_path: Path) -> None:
+    whole = crew.do(partial(shared_runs.pretrain_shared_out, dropout=0.1), tmp_path / "whole")
+    crew.do(partial(shared_runs.pretrain_shared_out, dropout=0.1), tmp_path / "run", 2)
+    for answer, wanted in zip(
+        crew.do(partial(shared_runs.pretrain_shared_out, dropout=0.1), tmp_path / "run", 4, True), whole, strict=True
+    ):
+        assert answer["logs"] == wanted["logs"]
+        for name, tensor in wanted["tensors"].items():
+            assert_same(answer["tensors"][name], tensor, name)
+
+
+@in_two_processes
+def test_a_shared_out_model_ends_with_the_best(crew: Crew, tmp_path: Path) -> None:
+    alone = shared_runs.end_with_the_best(tmp_path / "alone")
+    assert alone["best"] == 1, "the loss falls, and its largest value was said to be the best"
+    for answer in crew.do(shared_runs.end_with_the_best, tmp_path / "together"):
+        assert_close(answer["eval_loss"], alone["eval_loss"], c=STACK)
+
+
+@in_two_processes
+def test_what_a_shared_out_model_cannot_be_given_is_refused_in_all(crew: Crew, tmp_path: Path) -> None:
+    for said in crew.do(shared_runs.refuse_with_fsdp, tmp_path):
+        assert len(said) == 2
+        assert "leave optimizers out" in said[0]
+        assert "there is no checkpoint" in said[1]
+
+
+@pytest.mark.parametrize("shared_out", [False, True])
+def test_the_formula_of_memory_is_what_a_process_holds(crew: Crew, shared_out: bool, tmp_path: Path) -> None:
+    for expected, found in crew.do(shared_runs.memory_of, tmp_path, shared_out):
+        assert expected.keys() == found.keys()
+        for kind, n_bytes in expected.items():
+            assert found[kind] == pytest.approx(n_bytes, rel=0.03), kind
+
+
+def test_a_command_whose_work_cannot_be_shared_is_for_one_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["minitransformer", "explain", "attention"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "2 processes cannot share the work of explain; start it without torchrun" in capsys.readouterr().err
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert not capsys.readouterr().err, "the first process of the machine has told it"
+
+
+def test_an_update_that_processes_cannot_share_evenly_is_refused() -> None:
+    with pytest.raises(InputError, match="batch_size=16 must be a multiple of the 3 processes"):
+        tiny_runs.plan(batch_size=16).training_arguments(Path(), n_processes=3)
+
+
 # What torchrun starts
 
 
@@ -213,7 +285,7 @@ def workers_of(agent: subprocess.Popen[str]) -> list[int]:
 
 def test_a_killed_worker_ends_the_run_with_a_clear_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
     plan = {"vocab-size": 200, "max-length": 20, "hidden-size": 16, "num-hidden-layers": 1, "num-attention-heads": 2}
-    plan |= {"max-steps": 400, "batch-size": 4, "warmup-steps": 2, "save-steps": 20}
+    plan |= {"max-steps": 150, "batch-size": 4, "warmup-steps": 2, "save-steps": 10}
     options = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
     command = ["pretrain", str(tiny_runs.write_corpus(tmp_path)), "--output-dir", str(tmp_path / "run"), *options]
     agent = torchrun(*command)
@@ -229,5 +301,5 @@ def test_a_killed_worker_ends_the_run_with_a_clear_line_and_the_same_command_goe
     assert not (tmp_path / "run" / "metrics.json").exists()
     shown, told = torchrun(*command).communicate(timeout=60)
     assert shown.count("Kept in") == 1
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))["steps"] == 400
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))["steps"] == 150
     assert "Warning" not in told
