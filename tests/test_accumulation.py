@@ -9,20 +9,9 @@ import transformers
 from accumulation import CASES, SPLITS, distances, is_at_most
 from both_trainers import largest_difference
 
-from minitransformer.models.bert import BertForQuestionAnswering
 from minitransformer.trainer.loss_parts import asks_for_the_next
 
-IN_PARTS = pytest.mark.skipif(
-    not hasattr(BertForQuestionAnswering, "training_losses"),
-    reason="places beyond the text are weighed as examples, until the loss comes in parts",
-)
 INEXACT_THERE = ("BertForPreTraining", "BertForQuestionAnswering", "any module", "compute_loss overridden, a mean")
-
-
-def parameters() -> list[Any]:
-    """All cases by name."""
-    marks = {"BertForQuestionAnswering": IN_PARTS}
-    return [pytest.param(name, marks=marks.get(name, ())) for name in CASES]
 
 
 def found(whose: str, name: str, folder: Path, splits: Any = SPLITS) -> dict[str, Any]:
@@ -32,7 +21,7 @@ def found(whose: str, name: str, folder: Path, splits: Any = SPLITS) -> dict[str
     return distances(getattr(case, whose), folder, torch.float64, splits)
 
 
-@pytest.mark.parametrize("name", parameters())
+@pytest.mark.parametrize("name", CASES)
 def test_losses_gradients_and_parameters_are_those_of_one_large_batch(name: str, tmp_path: Path) -> None:
     rest = {} if name == "BertForPreTraining" else {"splits": [(2, 4)]}
     differences = found("ours", name, tmp_path, **rest)
