@@ -18,7 +18,7 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 
 
 def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - it is our own page
     loss, rows = capsys.readouterr().out.splitlines()
     assert 4.3 < float(loss) < 5.4, "an untrained model should pay about ln 64 + ln 2 = 4.85"

@@ -84,7 +84,10 @@ CLAIMS: dict[str, Callable[..., Any]] = {
 MAY_DRAW = frozenset({"dropout", "masking", "next-sentence-pairs", "training-run", "saving"})
 """What may draw random numbers on the way, or answer with a model: no second answer need be the same object."""
 
-HEAVY = frozenset(claim for claim, ours in CLAIMS.items() if "parameters" in signature(ours).parameters) | {"saving"}
+HEAVY = frozenset(claim for claim, ours in CLAIMS.items() if "parameters" in signature(ours).parameters) | {
+    "accumulation",
+    "saving",
+}
 """What is built of parts, trains or writes files: a case takes many times as long, so fewer are tried."""
 
 SYNONYMS = {

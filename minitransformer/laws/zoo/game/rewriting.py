@@ -15,7 +15,7 @@ from textwrap import dedent
 from typing import Any
 
 Function = Callable[..., Any]
-SHAPED = ("Float", "Int", "Bool", "Num")
+SHAPED = ("Float", "Float64", "Int", "Bool", "Num", "Real")
 CHECKS = ("require_", "check_")
 AXES_IN_A_NAME = re.compile(r"(?<=[a-z])_[A-Z]+$")
 LONGEST_LINE = 110
