@@ -24,7 +24,7 @@ FEWEST_MUTANTS = 60
 FEWEST_OF_A_CLAIM = 4
 SHORTEST_SYMPTOM = 10
 FEW_EXAMPLES, FEWER_EXAMPLES = 20, 5
-EVERY = 10
+EVERY = 20
 by_name = pytest.mark.parametrize("each", ZOO, ids=lambda each: each.name)
 by_claim = pytest.mark.parametrize("claim", claims_of_the_zoo())
 
