@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ NOT_NEGATIVE = (
     "dataloader_num_workers",
 )
 INTERVALS = ("logging_steps", "eval_steps", "save_steps")
+SHARES = ("adam_beta1", "adam_beta2", "label_smoothing_factor", "warmup_ratio")
+OTHER_NUMBERS = ("num_train_epochs", "max_steps", "save_total_limit", "seed", "data_seed", "ddp_bucket_cap_mb")
 Number = int | float
 OLD_NAMES = {"evaluation_strategy": "eval_strategy", "no_cuda": "use_cpu"}
 """What Hugging Face's fourth version called some arguments."""
@@ -224,9 +227,11 @@ class TrainingArguments:
 
     def require_numbers(self) -> None:
         """Refuse numbers out of their range."""
+        for name in (*COUNTS, *NOT_NEGATIVE, *INTERVALS, *SHARES, *OTHER_NUMBERS):
+            require_number(name, getattr(self, name))
         for name in NOT_NEGATIVE:
             require_not_negative(name, getattr(self, name) or 0)
-        for name in ("adam_beta1", "adam_beta2", "label_smoothing_factor", "warmup_ratio"):
+        for name in SHARES:
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
         for name in COUNTS:
@@ -356,6 +361,18 @@ def is_multiple(value: Number, of: Number) -> bool:
     if (value < 1) != (of < 1):
         return False
     return math.isclose(value / of, round(value / of)) and round(value / of) >= 1
+
+
+def require_number(name: str, value: Any) -> None:
+    """Refuse what is no number; None stands for one that is not given.
+
+    >>> require_number("learning_rate", "1e-4")
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: learning_rate='1e-4' must be a number
+    """
+    if value is not None and not isinstance(value, Real):
+        raise InputError(f"{name}={value!r} must be a number")
 
 
 def require_not_negative(name: str, value: Number) -> None:

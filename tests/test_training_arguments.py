@@ -49,6 +49,15 @@ def test_the_number_of_epochs_does_not_matter_beside_a_number_of_steps() -> None
     assert TrainingArguments("runs/none", num_train_epochs=0.0, max_steps=1).max_steps == 1
 
 
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    "name", ["learning_rate", "max_steps", "per_device_train_batch_size", "adam_beta1", "save_steps"]
+)
+def test_a_number_that_was_given_as_text_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name}='1' must be a number$"):
+        TrainingArguments("runs/none", **{name: "1"})
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_is_accepted(strategy: str) -> None:
     arguments = TrainingArguments("runs/none", eval_strategy=strategy, save_strategy=strategy)

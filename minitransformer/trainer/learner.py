@@ -71,11 +71,7 @@ class Learner:
         self.tell = tell
         self.device = processes.device(args.use_cpu)
         self.model = model
-        if args.gradient_checkpointing:
-            require_method(model, "gradient_checkpointing_enable", "gradient_checkpointing=True")
-            model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)  # type: ignore[operator]
-        if args.neftune_noise_alpha:
-            require_method(model, "get_input_embeddings", f"neftune_noise_alpha={args.neftune_noise_alpha}")
+        prepare(model, args)
         self.losses = LossInParts(model, loss_of, args.label_smoothing_factor)
         self.whole: WholeModel | None = None
         if args.fsdp and processes.n_processes > 1:
@@ -304,6 +300,18 @@ def require_gradient(loss: Tensor) -> None:
     """
     if not loss.requires_grad:
         raise InputError("the loss depends on no parameter that learns; is every one of them frozen?")
+
+
+def prepare(model: nn.Module, args: TrainingArguments) -> None:
+    """Tell a model what the arguments ask of it.
+
+    Raises: InputError for a model that cannot do it.
+    """
+    if args.gradient_checkpointing:
+        require_method(model, "gradient_checkpointing_enable", "gradient_checkpointing=True")
+        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)  # type: ignore[operator]
+    if args.neftune_noise_alpha:
+        require_method(model, "get_input_embeddings", f"neftune_noise_alpha={args.neftune_noise_alpha}")
 
 
 def adamw(model: nn.Module, args: TrainingArguments) -> AdamW:
