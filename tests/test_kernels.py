@@ -18,7 +18,7 @@ TWINS = [
     function
     for module in (attention, dropout, feed_forward, losses, norm, optimizer)
     for name, function in vars(module).items()
-    if inspect.isfunction(function) and function.__module__ == module.__name__ and name in vars(kernels)
+    if inspect.isfunction(function) and function.__module__ == module.__name__ and name in vars(kernels.fused)
 ]
 """Every written equation that has a fused twin of the same name."""
 
@@ -68,7 +68,7 @@ def test_kernels_that_do_not_exist_are_refused_and_change_nothing() -> None:
 def test_every_fused_kernel_has_an_equation() -> None:
     fused = {
         name
-        for name, function in vars(kernels).items()
+        for name, function in vars(kernels.fused).items()
         if inspect.isfunction(function) and (function.__doc__ or "").startswith("Fused twin of")
     }
     assert {function.__name__ for function in TWINS} == fused
@@ -77,7 +77,7 @@ def test_every_fused_kernel_has_an_equation() -> None:
 
 @pytest.mark.parametrize("equation", TWINS, ids=lambda function: function.__name__)
 def test_twins_take_the_same_arguments(equation: Callable[..., Tensor]) -> None:
-    ours, twin = inspect.signature(equation), inspect.signature(getattr(kernels, equation.__name__))
+    ours, twin = inspect.signature(equation), inspect.signature(getattr(kernels.fused, equation.__name__))
     assert [(each.name, each.default) for each in ours.parameters.values()] == [
         (each.name, each.default) for each in twin.parameters.values()
     ]
