@@ -1,6 +1,7 @@
 """Attention: each query reads a mean of the values, weighted by how well the keys fit."""
 
 import math
+from collections.abc import Sequence
 
 from einops import rearrange
 from jaxtyping import Bool, Float
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from minitransformer import kernels
 from minitransformer.dropout import dropout
 from minitransformer.errors import InputError
+from minitransformer.rows import Rows
 from minitransformer.visibility import require_boolean
 
 
@@ -107,6 +109,17 @@ def scaled_dot_product_attention(
     return dropout(weights, dropout_rate) @ value
 
 
+@kernels.with_fused_twin
+def linear_together(x: Float[Tensor, "... D"], layers: Sequence[nn.Linear]) -> list[Float[Tensor, "... E"]]:
+    """What several linear layers make of the same input.
+
+    >>> first, second = linear_together(torch.zeros(1, 2), (nn.Linear(2, 3), nn.Linear(2, 3)))
+    >>> first.shape, second.shape
+    (torch.Size([1, 3]), torch.Size([1, 3]))
+    """
+    return [layer(x) for layer in layers]
+
+
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each with its own view of the input.
 
@@ -139,20 +152,30 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B L D"],
-        memory: Float[Tensor, "B M D"] | None = None,
+        memory: Float[Tensor, "_ M D"] | None = None,
         may_attend: Bool[Tensor, "..."] | None = None,
+        rows: Rows | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """Read the memory, or the input itself where none is given."""
+        """Read the memory, or the input itself where none is given; what is read may be packed in `rows`."""
         require_four_axes(may_attend)
-        answers = x if memory is None else memory
+        if memory is None:
+            query, key, value = linear_together(x, (self.query, self.key, self.value))
+        else:
+            (query,) = linear_together(x, (self.query,))
+            key, value = linear_together(memory, (self.key, self.value))
+        if rows is not None:
+            query, key, value = rows.unpack(query) if memory is None else query, rows.unpack(key), rows.unpack(value)
         read_BHLK = scaled_dot_product_attention(
-            self.split_heads(self.query(x)),
-            self.split_heads(self.key(answers)),
-            self.split_heads(self.value(answers)),
+            self.split_heads(query),
+            self.split_heads(key),
+            self.split_heads(value),
             may_attend,
             dropout_rate=self.dropout_rate if self.training else 0.0,
         )
-        return self.output(rearrange(read_BHLK, "B H L K -> B L (H K)"))  # type: ignore[no-any-return]
+        read = rearrange(read_BHLK, "B H L K -> B L (H K)")
+        if rows is not None and memory is None:
+            read = rows.pack(read)
+        return self.output(read)  # type: ignore[no-any-return]
 
     def weights(
         self,

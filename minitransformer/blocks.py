@@ -12,6 +12,7 @@ from minitransformer.dropout import Dropout
 from minitransformer.errors import InputError
 from minitransformer.feed_forward import Activation, FeedForward, relu
 from minitransformer.norm import LayerNorm
+from minitransformer.rows import Rows
 from minitransformer.visibility import causal
 
 Sublayer = Callable[[Tensor], Tensor]
@@ -118,17 +119,18 @@ class EncoderBlock(nn.Module):
         self.feed_forward_residual = residual(norm(d_model), dropout)
 
     def forward(
-        self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None
+        self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None, rows: Rows | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Apply eq:encoder-block."""
-        x = self.attention_residual(x, lambda asked: self.attention(asked, may_attend=may_attend))
+        """Apply eq:encoder-block, also to the tokens of all `rows` one after the other."""
+        x = self.attention_residual(x, lambda asked: self.attention(asked, may_attend=may_attend, rows=rows))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
     def answers_at(
         self,
         positions: Int[Tensor, "B P"],
-        x: Float[Tensor, "B L D"],
+        x: Float[Tensor, "_ L D"],
         may_attend: Bool[Tensor, "..."] | None = None,
+        rows: Rows | None = None,
     ) -> Float[Tensor, "B P D"]:
         """What `forward` gives at some positions, which read all the others, and nothing is computed for those.
 
@@ -141,7 +143,8 @@ class EncoderBlock(nn.Module):
             )
         memory = self.attention_residual.sublayer_input(x)
         y = self.attention_residual(
-            vectors_at(positions, x), lambda asked: self.attention(asked, memory, may_attend=may_attend)
+            vectors_at(positions, x if rows is None else rows.unpack(x)),
+            lambda asked: self.attention(asked, memory, may_attend=may_attend, rows=rows),
         )
         return self.feed_forward_residual(y, self.feed_forward)  # type: ignore[no-any-return]
 
@@ -219,7 +222,7 @@ class Stack(nn.Module):
 
     recomputes = False
 
-    def run(self, part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    def run(self, part: Callable[..., Tensor], *inputs: Tensor | Rows | None) -> Tensor:
         """Compute a part of the stack."""
         if not (self.recomputes and self.training):
             return part(*inputs)
@@ -229,7 +232,7 @@ class Stack(nn.Module):
 def part_under(kind: str, part: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A part that is computed by the same kernels whenever it is: the way back may come after the choice has ended."""
 
-    def computed(*inputs: Tensor | None) -> Tensor:
+    def computed(*inputs: Tensor | Rows | None) -> Tensor:
         if kernels.active() == kind:
             return part(*inputs)
         with kernels.use(kind):
@@ -275,26 +278,27 @@ class Encoder(Stack):
         self.norm = residual.closing_norm(d_model, norm)
 
     def forward(
-        self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None
+        self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None, rows: Rows | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Apply eq:encoder."""
+        """Apply eq:encoder, also to the tokens of all `rows` one after the other."""
         for block in self.blocks:
-            x = self.run(block, x, may_attend)
+            x = self.run(block, x, may_attend, rows)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def answers_at(
         self,
         positions: Int[Tensor, "B P"],
-        x: Float[Tensor, "B L D"],
+        x: Float[Tensor, "_ L D"],
         may_attend: Bool[Tensor, "..."] | None = None,
+        rows: Rows | None = None,
     ) -> Float[Tensor, "B P D"]:
         """What `forward` gives at some positions: the last block, whose other answers nobody reads, leaves them out."""
         if not self.blocks:
-            return self.norm(vectors_at(positions, x))  # type: ignore[no-any-return]
+            return self.norm(vectors_at(positions, x if rows is None else rows.unpack(x)))  # type: ignore[no-any-return]
         *earlier, last = self.blocks
         for block in earlier:
-            x = self.run(block, x, may_attend)
-        return self.norm(self.run(last.answers_at, positions, x, may_attend))  # type: ignore[no-any-return, arg-type]
+            x = self.run(block, x, may_attend, rows)
+        return self.norm(self.run(last.answers_at, positions, x, may_attend, rows))  # type: ignore[no-any-return, arg-type]
 
     def hidden_states(
         self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.dropout import Dropout
+from minitransformer.embeddings import require_ids
 from minitransformer.feed_forward import Activation, gelu
+from minitransformer.losses import projected_cross_entropy
 from minitransformer.norm import LayerNorm
 
 
@@ -67,7 +69,19 @@ class MaskedWordHead(nn.Module):
 
     def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... V"]:
         """Apply eq:masked-word-head."""
-        return self.decoder(self.norm(self.activation(self.dense(x))))  # type: ignore[no-any-return]
+        return self.decoder(self.transform(x))  # type: ignore[no-any-return]
+
+    def transform(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
+        """What the words are compared with."""
+        return self.norm(self.activation(self.dense(x)))  # type: ignore[no-any-return]
+
+    def surprise(self, x: Float[Tensor, "N D"], target: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The surprise at the words that were really there, without keeping a score for every word.
+
+        Raises: InputError for a target that is no word.
+        """
+        require_ids("labels", target, self.decoder.out_features, "vocab_size")
+        return projected_cross_entropy(self.transform(x), self.decoder.weight, self.decoder.bias, target)
 
 
 class NextSentenceHead(nn.Module):

@@ -88,6 +88,21 @@ def cross_entropy(
 
 
 @kernels.with_fused_twin
+def projected_cross_entropy(
+    x: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], bias: Float[Tensor, " V"], target: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """The surprise at each target under the scores that a linear layer gives: eq:token-cross-entropy of x Wᵀ + b.
+
+    Layer and loss are one function because nobody else needs the scores, which over a vocabulary are the largest tensor
+    of all.
+
+    >>> projected_cross_entropy(torch.zeros(1, 3), torch.ones(2, 3), torch.zeros(2), torch.tensor([0])).tolist()
+    [0.6931471824645996]
+    """
+    return token_cross_entropy(x @ weight.T + bias, target)
+
+
+@kernels.with_fused_twin
 def binary_cross_entropy(logit: Float[Tensor, "..."], target: Num[Tensor, "..."]) -> Float[Tensor, ""]:
     """The mean surprise at yes-or-no answers, each from one logit.
 

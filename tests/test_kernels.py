@@ -72,7 +72,7 @@ def test_every_fused_kernel_has_an_equation() -> None:
         if inspect.isfunction(function) and (function.__doc__ or "").startswith("Fused twin of")
     }
     assert {function.__name__ for function in TWINS} == fused
-    assert len(fused) == 13
+    assert len(fused) == 15
 
 
 @pytest.mark.parametrize("equation", TWINS, ids=lambda function: function.__name__)
@@ -110,6 +110,8 @@ def test_the_switch_decides_which_twin_runs(equation: Callable[..., Tensor], wit
         "token_cross_entropy": (x, torch.tensor([1, 2])),
         "binary_cross_entropy": (x, x),
         "global_norm": ([x],),
+        "linear_together": (x, [torch.nn.Linear(3, 2), torch.nn.Linear(3, 5)]),
+        "projected_cross_entropy": (x, torch.ones(4, 3), torch.zeros(4), torch.tensor([1, 2])),
         "adamw_update": ([x.clone()], [x], [x.clone()], [x.clone()], 1, 0.1, (0.9, 0.999), 1e-8, 0.0),
     }.get(equation.__name__, (x,))
     run = {}

@@ -13,6 +13,7 @@ from minitransformer.models.bert_config import ACTIVATIONS, BertConfig
 from minitransformer.models.outputs import BaseModelOutputWithPooling
 from minitransformer.norm import LayerNorm
 from minitransformer.pretrained import BERT_NAMES, BERT_SYNONYMS, PretrainedModel
+from minitransformer.rows import Rows
 from minitransformer.visibility import padding
 
 
@@ -74,15 +75,19 @@ class BertModel(BertPreTrainedModel):
         inputs_embeds: Float[Tensor, "B L D"] | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        skip_padding: bool = False,
     ) -> BaseModelOutputWithPooling:
         """Read the tokens; padding, where `attention_mask` is 0, is read by nobody.
 
+        With `skip_padding` nothing is computed for it either, and zeros stand in its place; at tokens nothing changes.
         What else to give, attentions and hidden states, the configuration says where the call does not.
         """
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
+        if skip_padding and not (output_attentions or output_hidden_states):
+            return self.read_tokens(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         x, may_attend = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         hidden_states = tuple(self.encoder.hidden_states(x, may_attend))
         attentions = None
@@ -96,6 +101,22 @@ class BertModel(BertPreTrainedModel):
             attentions=attentions,
         )
 
+    def read_tokens(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> BaseModelOutputWithPooling:
+        """What `forward` gives at tokens, and zeros at padding, for which nothing is computed."""
+        x, may_attend, rows = self.embed_packed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        x = self.encoder(x, may_attend, rows)
+        x = x if rows is None else rows.unpack(x)
+        if attention_mask is not None:
+            x = x.masked_fill((attention_mask == 0)[..., None], 0.0)
+        return BaseModelOutputWithPooling(x, None if self.pooler is None else self.pooler(x))
+
     def answers_at(
         self,
         positions: Int[Tensor, "B P"],
@@ -104,10 +125,46 @@ class BertModel(BertPreTrainedModel):
         token_type_ids: Int[Tensor, "#B L"] | None = None,
         position_ids: Int[Tensor, "#B L"] | None = None,
         inputs_embeds: Float[Tensor, "B L D"] | None = None,
+        skip_padding: bool = True,
     ) -> Float[Tensor, "B P D"]:
-        """The last hidden state at some positions, for the price of a last block at these alone."""
-        x, may_attend = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        return self.encoder.answers_at(positions, x, may_attend)
+        """The last hidden state at some positions, for the price of a last block at these alone.
+
+        With `skip_padding` nothing is computed for padding, and what is given at a position of padding means nothing.
+        """
+        x, may_attend, rows = self.embed_packed(
+            input_ids, attention_mask if skip_padding else None, token_type_ids, position_ids, inputs_embeds
+        )
+        if not skip_padding and attention_mask is not None:
+            may_attend = padding(attention_mask)
+        return self.encoder.answers_at(positions, x, may_attend, rows)
+
+    def embed_packed(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> tuple[Float[Tensor, "_ _ D"], Bool[Tensor, "B 1 1 L"] | None, Rows | None]:
+        """The input of the first block, without its padding where that is worth it; positions count from 0 in a row."""
+        given = input_ids if input_ids is not None else inputs_embeds
+        rows = None
+        if attention_mask is not None and given is not None and attention_mask.shape == given.shape[:2]:
+            rows = Rows.worth_packing(attention_mask)
+        if attention_mask is None or rows is None:
+            return *self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds), None
+        shape = rows.is_token.shape
+        if position_ids is None:
+            position_ids = self.embeddings.count_positions(shape[1], rows.place.device)
+        if token_type_ids is not None:
+            token_type_ids = rows.without_padding(token_type_ids.expand(shape))
+        x = self.embeddings(
+            None if input_ids is None else rows.without_padding(input_ids),
+            token_type_ids,
+            rows.without_padding(position_ids.expand(shape)),
+            None if inputs_embeds is None else rows.pack(inputs_embeds),
+        )
+        return x, padding(attention_mask), rows
 
     def embed(
         self,

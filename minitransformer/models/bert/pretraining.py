@@ -20,7 +20,6 @@ class BertForPreTraining(BertPreTrainedModel):
 
     Source: Devlin et al. 2019, §3.1; the loss is the sum of both (§A.2).
 
-    >>> import torch
     >>> BertForPreTraining(BertConfig.preset("tiny", vocab_size=7))(torch.tensor([[1, 2, 3]])).prediction_logits.shape
     torch.Size([1, 3, 7])
     """
@@ -59,7 +58,8 @@ class BertForPreTraining(BertPreTrainedModel):
     ) -> dict[str, LossPart]:
         """The parts of the loss, with the last block and the words' head computed only where something is asked."""
         positions = asked_positions(labels)
-        hidden_BPD = self.bert.answers_at(positions, **inputs)
+        skip_padding = not asks_for_padding(labels, inputs.get("attention_mask"))
+        hidden_BPD = self.bert.answers_at(positions, **inputs, skip_padding=skip_padding)
         follows = self.next_sentence(self.bert.pooler(hidden_BPD))  # type: ignore[misc]
         return {
             "masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels.gather(1, positions)),
@@ -106,7 +106,8 @@ class BertForMaskedLM(BertPreTrainedModel):
     def training_losses(self, labels: Int[Tensor, "B L"], **inputs: Any) -> dict[str, LossPart]:
         """The loss, with the last block and the head computed only where a word is to be predicted."""
         positions = asked_positions(labels)
-        hidden_BPD = self.bert.answers_at(positions, **inputs)
+        skip_padding = not asks_for_padding(labels, inputs.get("attention_mask"))
+        hidden_BPD = self.bert.answers_at(positions, **inputs, skip_padding=skip_padding)
         return {"masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels.gather(1, positions))}
 
     def training_counts(self, labels: Int[Tensor, "B L"], **_: Any) -> dict[str, int]:
@@ -157,7 +158,6 @@ def masked_word_head(config: BertConfig, bert: BertModel) -> MaskedWordHead:
 def count_of(labels: Int[Tensor, "..."]) -> int:
     """How many labels count.
 
-    >>> import torch
     >>> count_of(torch.tensor([3, -100]))
     1
     """
@@ -167,7 +167,6 @@ def count_of(labels: Int[Tensor, "..."]) -> int:
 def asked_positions(labels: Int[Tensor, "B L"]) -> Int[Tensor, "B P"]:
     """Of each row the first position, which is [CLS], then those with a label; shorter rows are filled with others.
 
-    >>> import torch
     >>> asked_positions(torch.tensor([[-100, -100, 7, 8], [-100, 9, -100, -100]])).tolist()
     [[0, 2, 3], [0, 1, 2]]
     """
@@ -177,8 +176,17 @@ def asked_positions(labels: Int[Tensor, "B L"]) -> Int[Tensor, "B P"]:
     return in_order[:, : int(is_asked.sum(dim=1).max())]
 
 
+def asks_for_padding(labels: Int[Tensor, "B L"], attention_mask: Num[Tensor, "B L"] | None) -> bool:
+    """Whether a label stands at padding, so that something has to be computed there too.
+
+    >>> asks_for_padding(torch.tensor([[7, 8]]), torch.tensor([[1, 0]]))
+    True
+    """
+    return attention_mask is not None and bool(((labels != IGNORED) & (attention_mask == 0)).any())
+
+
 def predicted_words_loss(head: MaskedWordHead, hidden: Float[Tensor, "B P D"], labels: Int[Tensor, "B P"]) -> LossPart:
     """The surprise at the words to be predicted; the other positions are not even scored."""
     predicted = labels != IGNORED
-    loss = cross_entropy(head(hidden[predicted]), labels[predicted], reduction="sum")
-    return LossPart(loss, int(predicted.sum()))
+    surprise = head.surprise(hidden[predicted], labels[predicted])
+    return LossPart(surprise.sum(), len(surprise))

@@ -56,6 +56,19 @@ class BertForSequenceClassification(BertPreTrainedModel):
             )
         return SequenceClassifierOutput(loss, logits, read.hidden_states, read.attentions)
 
+    def training_losses(self, labels: Num[Tensor, "B ..."], **inputs: Any) -> dict[str, LossPart]:
+        """The loss, with the last block computed at [CLS] alone, and nothing at padding."""
+        first = torch.zeros(len(labels), 1, dtype=torch.long, device=labels.device)
+        logits = self.classifier(self.bert.pooler(self.bert.answers_at(first, **inputs)))  # type: ignore[misc]
+        kind = self.config.problem_type or problem_type(self.config.num_labels, labels)
+        count = self.training_counts(labels)["loss"]
+        total = PROBLEM_LOSSES[kind](logits, labels) * count if count else logits.sum() * 0.0
+        return {"loss": LossPart(total, count)}
+
+    def training_counts(self, labels: Num[Tensor, "B ..."], **_: Any) -> dict[str, int]:
+        """How many examples the loss is over: those with a class, and of other labels all."""
+        return {"loss": len(labels) if labels.is_floating_point() else int((labels != IGNORED).sum())}
+
 
 def problem_type(num_labels: int, labels: Tensor) -> str:
     """What kind of task the labels belong to.

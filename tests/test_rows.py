@@ -1,0 +1,102 @@
+"""Rows without padding: what is computed for tokens alone is what is computed beside padding."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from minitransformer import BertConfig, BertForPreTraining, BertForSequenceClassification, BertModel
+from minitransformer.errors import InputError
+from minitransformer.laws.tolerances import STACK, assert_close
+from minitransformer.rows import Rows
+
+pytestmark = pytest.mark.usefixtures("kernels_in_use")
+
+SIZES = BertConfig(
+    vocab_size=23,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=12,
+    max_position_embeddings=13,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+    num_labels=3,
+)
+
+
+@st.composite
+def ragged_batches(draw: st.DrawFn) -> dict[str, Tensor]:
+    """Ids of sequences of different lengths, padded on one side, with numbers in the padding that must not matter."""
+    lengths = draw(st.lists(st.integers(1, 11), min_size=2, max_size=5))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    place, length = torch.arange(max(lengths)), torch.tensor(lengths)[:, None]
+    is_token = place >= place.numel() - length if draw(st.booleans()) else place < length
+    shape = (2, len(lengths), place.numel())
+    ids, segments = torch.randint(2, 23, shape, generator=generator)
+    return {"input_ids": ids, "token_type_ids": segments % 2, "attention_mask": is_token.long()}
+
+
+def drawn(model_class: type) -> torch.nn.Module:
+    """A model of random parameters, in float64 so that nothing but mistakes can be seen."""
+    torch.manual_seed(0)
+    return model_class(SIZES).double()
+
+
+@given(batch=ragged_batches())
+def test_at_tokens_nothing_changes_and_at_padding_stand_zeros(batch: dict[str, Tensor]) -> None:
+    """Kills: a position that counts on across sequences, a segment of a neighbour, a view into another sequence."""
+    model = drawn(BertModel)
+    whole, found = model(**batch), model(**batch, skip_padding=True)
+    is_token = batch["attention_mask"][..., None] == 1
+    scale = 1 + whole.last_hidden_state.detach().abs().max()
+    assert_close(found.last_hidden_state, whole.last_hidden_state.where(is_token, 0.0), STACK, scale)
+
+
+@given(batch=ragged_batches())
+def test_gradients_come_back_to_tokens_as_beside_padding(batch: dict[str, Tensor]) -> None:
+    """Kills: a gradient of padding that is added to a token's."""
+    by_parameter = {}
+    for skip_padding in (False, True):
+        model = drawn(BertModel)
+        read = model(**batch, skip_padding=skip_padding).last_hidden_state
+        (read.sin() * batch["attention_mask"][..., None]).sum().backward()
+        by_parameter[skip_padding] = {
+            name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+        }
+    assert by_parameter[True].keys() == by_parameter[False].keys()
+    for name, gradient in by_parameter[False].items():
+        assert_close(by_parameter[True][name], gradient, STACK, 1 + gradient.abs().max())
+
+
+@given(batch=ragged_batches())
+def test_a_class_is_learned_from_tokens_as_beside_padding(batch: dict[str, Tensor]) -> None:
+    """The loss in training, with the last block at the first token alone, is that of a call."""
+    batch["attention_mask"] = batch["attention_mask"].flip(1).sort(dim=1, descending=True).values
+    labels = torch.arange(len(batch["input_ids"])) % 3
+    model = drawn(BertForSequenceClassification)
+    part = model.training_losses(labels=labels, **batch)["loss"]
+    loss = model(**batch, labels=labels).loss
+    assert part.count == model.training_counts(labels=labels)["loss"] == len(labels)
+    assert_close(part.mean, loss, STACK, 1 + loss.detach().abs())
+
+
+def test_a_label_at_padding_is_computed_as_in_a_call() -> None:
+    model = drawn(BertForPreTraining)
+    batch = {"input_ids": torch.tensor([[2, 7, 8], [2, 9, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+    labels = {"labels": torch.tensor([[-100, 7, -100], [-100, -100, 5]]), "next_sentence_label": torch.tensor([0, 1])}
+    parts = model.training_losses(**batch, **labels)
+    loss = model(**batch, **labels).loss
+    assert_close(sum(part.mean for part in parts.values()), loss, STACK, 1 + loss.detach().abs())
+
+
+def test_hardly_any_padding_is_not_worth_packing_and_neither_is_nothing_but_padding() -> None:
+    assert Rows.worth_packing(torch.ones(2, 64)) is None
+    assert Rows.worth_packing(torch.zeros(2, 64)) is None
+    assert Rows.worth_packing(torch.tensor([[1, 1], [1, 0]])) is not None
+
+
+def test_a_mask_of_another_shape_is_still_refused() -> None:
+    with pytest.raises(InputError, match="attention_mask has shape"):
+        drawn(BertModel)(torch.tensor([[2, 3]]), torch.tensor([[1, 0, 0]]), skip_padding=True)
