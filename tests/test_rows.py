@@ -97,6 +97,6 @@ def test_hardly_any_padding_is_not_worth_packing_and_neither_is_nothing_but_padd
     assert Rows.worth_packing(torch.tensor([[1, 1], [1, 0]])) is not None
 
 
-def test_a_mask_of_another_shape_is_still_refused() -> None:
+def test_a_mask_of_another_shape_is_still_refused(without_shape_checks: None) -> None:
     with pytest.raises(InputError, match="attention_mask has shape"):
         drawn(BertModel)(torch.tensor([[2, 3]]), torch.tensor([[1, 0, 0]]), skip_padding=True)
