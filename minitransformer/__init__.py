@@ -59,6 +59,7 @@ from minitransformer.models.bert_config import BertConfig
 from minitransformer.norm import LayerNorm, RMSNorm
 from minitransformer.optimizer import AdamW
 from minitransformer.tokenizer import AutoTokenizer, Tokenizer
+from minitransformer.tracing import trace
 from minitransformer.trainer import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -146,6 +147,7 @@ __all__ = [
     "positions",
     "schedules",
     "set_seed",
+    "trace",
     "visibility",
 ]
 

@@ -13,15 +13,29 @@ from typing import Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
-from minitransformer import corpora, files, laws, plots, run_log
+from minitransformer import corpora, files, laws, plots, run_log, tracing
 from minitransformer.demo import DemoPlan, run_demo
-from minitransformer.doctor import SENTENCES, Diagnosis, examine_file, examine_kept, sentences_of
+from minitransformer.doctor import (
+    SENTENCES,
+    Diagnosis,
+    batch_for,
+    examine_file,
+    examine_kept,
+    random_batch_for,
+    sentences_of,
+)
 from minitransformer.errors import InputError
 from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
 from minitransformer.laws import explaining, zoo
 from minitransformer.laws.zoo import game
-from minitransformer.models.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
-from minitransformer.prediction import classify, fill_masks, open_model
+from minitransformer.models.bert import (
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertForSequenceClassification,
+    BertPreTrainedModel,
+)
+from minitransformer.models.bert_config import SIZES, BertConfig
+from minitransformer.prediction import classify, encode, fill_masks, open_model
 from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import is_first_process, is_told_here
@@ -304,6 +318,89 @@ def examine_folder(folder: Path, text: str | None, steps: int) -> Diagnosis:
     return examine_kept(opened, Tokenizer.from_pretrained(folder), sentences, steps)
 
 
+def trace_command(
+    model: Positional[str],
+    text: Positional[str] = "",
+    only: str = "*",
+    output_file: Path | None = None,
+    time: FlagCreatePairsOff[bool] = False,
+    kernels: tuple[Literal["fused", "equations"], ...] = ("fused", "equations"),
+    batch_size: int = 8,
+    length: int = 128,
+    steps: int = 5,
+) -> None:
+    """Show every tensor of a pass with its equation; or with --time, where the time of a training step goes.
+
+    Args:
+        model: The folder of a kept model, or a published size (tiny, mini, small ...), which gets random weights.
+        text: What the model reads, in quotes; else a built-in sentence, or random words.
+        only: The names to show, in which * stands for anything, such as "*.blocks.0.attention.*".
+        output_file: Where to draw it: an .html of the tensors, or a .png of the times.
+        time: Train a copy of the model for some steps, and tell the time of each equation.
+        kernels: How to compute for --time: by the fused kernels, by the equations as they are written, or by both.
+        batch_size: Sequences of random words, for --time without a text.
+        length: Words in each of these.
+        steps: How many steps to time.
+    """
+    ending, drawn = (".png", "a picture of the times") if time else (".html", "a page of the tensors")
+    if output_file is not None and output_file.suffix.lower() != ending:
+        raise InputError(f"output_file={str(output_file)!r} must end in {ending}, for {drawn}")
+    opened, tokenizer = open_or_begin(model, text)
+    if time:
+        shown, picture = time_training(opened, tokenizer, text, kernels, batch_size, length, steps)
+    else:
+        shown, picture = trace_reading(opened, tokenizer, text, only)
+    print(shown)
+    if output_file is not None:
+        with files.replacing(output_file) as unfinished:
+            unfinished.write_bytes(picture())
+        print(f"\nLook at {output_file}")
+
+
+def open_or_begin(model: str, text: str) -> tuple[BertPreTrainedModel, Tokenizer | None]:
+    """A kept model with its tokenizer, or a new one of a published size, which knows no words.
+
+    Raises: InputError for a text that a new model cannot read.
+    """
+    if model not in SIZES:
+        opened = open_model(Path(model), BertForSequenceClassification, BertForPreTraining, BertForMaskedLM)
+        return opened, Tokenizer.from_pretrained(model)
+    if text:
+        raise InputError(f"text={text!r} is for the folder of a kept model; a new {model} model knows no words")
+    return BertForPreTraining(BertConfig.preset(model)), None
+
+
+def trace_reading(
+    model: BertPreTrainedModel, tokenizer: Tokenizer | None, text: str, only: str
+) -> tuple[str, Callable[[], bytes]]:
+    """The tensors of a pass as text, and what draws them."""
+    if tokenizer is None:
+        ids = random_batch_for(model, batch_size=1, length=8)["input_ids"]
+    else:
+        ids = encode(model, tokenizer, text or SENTENCES[1])
+    traced = tracing.trace(model.eval(), input_ids=ids).only(only)
+    return str(traced), lambda: traced.page(f"A pass of {type(model).__name__}").encode()
+
+
+def time_training(
+    model: BertPreTrainedModel,
+    tokenizer: Tokenizer | None,
+    text: str,
+    kinds: tuple[str, ...],
+    batch_size: int,
+    length: int,
+    steps: int,
+) -> tuple[str, Callable[[], bytes]]:
+    """The times of training steps as text, and what draws them."""
+    if tokenizer is None or not text:
+        batch = random_batch_for(model, batch_size, length)
+    else:
+        batch = batch_for(model, tokenizer, sentences_of(text))
+    times = [tracing.time_step(model, batch, kind, steps) for kind in kinds]
+    rows = {each.kernels: each.entries() for each in times}
+    return "\n\n".join(map(str, times)), lambda: plots.png(plots.times_picture(rows, tracing.PHASES))
+
+
 def zoo_command(
     action: Positional[Literal["list", "show", "debug", "answer"]],
     mutant: Positional[str] = "",
@@ -381,6 +478,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": check,
     "doctor": doctor,
     "explain": explain,
+    "trace": trace_command,
     "zoo": zoo_command,
 }
 

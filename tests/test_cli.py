@@ -185,6 +185,31 @@ def test_a_run_is_drawn_into_its_folder_and_several_into_a_file(
     assert [row.partition(",")[0] for row in rows[1:]] == ["first", "first", "model"]
 
 
+def test_a_pass_is_traced_in_a_table_and_on_a_page(run: Run, places: dict[str, str], tmp_path: Path) -> None:
+    page = tmp_path / "pass.html"
+    code, out, err = run("trace", places["model"], "this boat", "--output-file", str(page))
+    assert (code, err) == (0, "")
+    assert "bert.encoder.blocks.0.attention.weights" in out
+    assert "eq:attention-weights" in out
+    assert "data:image/png;base64," in page.read_text("utf-8")
+    assert run("trace", "tiny", "--only", "*.pooler")[1].count("\n") == 2, "a heading and a row"
+
+
+@pytest.mark.parametrize("model", ["model", "classifier"])
+def test_the_time_of_a_training_step_is_told_and_drawn(
+    run: Run, places: dict[str, str], tmp_path: Path, model: str
+) -> None:
+    picture, sizes = tmp_path / "times.png", ["--batch-size", "2", "--length", "8", "--steps", "1"]
+    code, out, err = run("trace", places[model], "--time", *sizes, "--output-file", str(picture))
+    assert (code, err) == (0, "")
+    assert out.count("a whole step") == 2, "by both kinds of kernels"
+    assert out.count("100.0%") == 2
+    assert picture.stat().st_size > 10_000
+    if model == "model":
+        text = "this boat is here. that boat is there."
+        assert run("trace", places[model], text, "--time", "--steps", "1", "--kernels", "fused")[0] == 0
+
+
 # Input that cannot be used.
 
 TINY = "--vocab-size 200 --max-length 20 --hidden-size 16 --num-attention-heads 2 --max-steps 2 --held-out 0.2"
@@ -260,6 +285,16 @@ BAD = [
     ("plot {logged} --metric acuracy", "did you mean 'accuracy'? there are: accuracy, loss"),
     ("plot {logged} --x tokens", "has logged nothing with num_input_tokens_seen"),
     ("plot {logged} --smooth 1", "smooth=1.0 must be at least 0 and below 1"),
+    ("trace nowhere", "there is no folder nowhere"),
+    ("trace {truncated}", "is damaged or truncated"),
+    ("trace {model} ~", "the text is empty"),
+    ("trace tiny this~boat", "a new tiny model knows no words"),
+    ("trace {model} --only nothing", "only='nothing' fits no name of the trace"),
+    ("trace {model} --output-file OUT.png", "must end in .html, for a page of the tensors"),
+    ("trace {model} --time --output-file OUT.html", "must end in .png, for a picture of the times"),
+    ("trace {model} --output-file /proc/none.html", "cannot write /proc/none.html"),
+    ("trace {model} --time --length 99", "length=99 from 1 to 20"),
+    ("trace {model} --time --length 8 --steps 0", "steps=0 must be at least 1"),
     ("data get", "data get needs a name"),
     ("data show", "data show needs a name"),
     ("data show sintetic", "did you mean 'synthetic'?"),

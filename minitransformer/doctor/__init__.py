@@ -3,7 +3,7 @@
 from minitransformer.doctor.changing import other_ids
 from minitransformer.doctor.diagnosis import Check, Diagnosis
 from minitransformer.doctor.examining import LADDER, examine
-from minitransformer.doctor.kept import SENTENCES, batch_for, examine_kept, sentences_of
+from minitransformer.doctor.kept import SENTENCES, batch_for, examine_kept, random_batch_for, sentences_of
 from minitransformer.doctor.patient import Adapter, read_output
 from minitransformer.doctor.theirs import examine_file
 
@@ -18,6 +18,7 @@ __all__ = [
     "examine_file",
     "examine_kept",
     "other_ids",
+    "random_batch_for",
     "read_output",
     "sentences_of",
 ]

@@ -23,6 +23,7 @@ SENTENCES = (
     "Nobody knew who had opened the door.",
     "They walked through the town until the rain stopped.",
 )
+PREDICTED = 0.15
 MOST_SENTENCES = 8
 MOST_TOKENS = 32
 
@@ -84,6 +85,26 @@ def example_for(
         return {**example, "next_sentence_label": torch.tensor(is_random)}
     row = torch.tensor([edges[0], *ids[number][: length - 2], edges[1]])
     return {"input_ids": row, "token_type_ids": torch.zeros_like(row)}
+
+
+def random_batch_for(model: BertPreTrainedModel, batch_size: int, length: int, seed: int = 0) -> Batch:
+    """Random words with labels, as many in each sequence as in every other, to see what a model does and how fast.
+
+    Raises: InputError for sizes below 1, and for sequences longer than the model's positions.
+    """
+    longest = model.config.max_position_embeddings
+    if batch_size < 1 or not 1 <= length <= longest:
+        raise InputError(f"batch_size={batch_size} must be at least 1, and length={length} from 1 to {longest}")
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(model.config.vocab_size, (batch_size, length), generator=generator)
+    if isinstance(model, BertForSequenceClassification):
+        return {"input_ids": ids, "labels": torch.stack([some_label(model, number) for number in range(batch_size)])}
+    labels = torch.full_like(ids, IGNORED)
+    n_predicted = max(1, round(PREDICTED * length))
+    labels[:, -n_predicted:] = ids[:, -n_predicted:]
+    if isinstance(model, BertForPreTraining):
+        return {"input_ids": ids, "labels": labels, "next_sentence_label": torch.arange(batch_size) % 2}
+    return {"input_ids": ids, "labels": labels}
 
 
 def some_label(model: BertForSequenceClassification, number: int) -> Tensor:

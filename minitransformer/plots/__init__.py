@@ -1,4 +1,7 @@
-"""Pictures with matplotlib, which is slow to import: of runs, and of what was learned. They know nothing of models."""
+"""Pictures with matplotlib, which is slow to import: of runs, of what was learned, of a model at work.
+
+They know nothing of models.
+"""
 
 from matplotlib.figure import Figure
 
@@ -12,6 +15,7 @@ from minitransformer.plots.learned import (
     two_trainings,
 )
 from minitransformer.plots.runs import runs_picture
+from minitransformer.plots.traces import small_map, times_picture
 
 __all__ = [
     "Figure",
@@ -22,6 +26,8 @@ __all__ = [
     "outcomes",
     "png",
     "runs_picture",
+    "small_map",
     "sweep_picture",
+    "times_picture",
     "two_trainings",
 ]
