@@ -150,7 +150,7 @@ SCENARIOS = {
     "bfloat16": Scenario({"bf16": True}),
     "evaluations on the way": Scenario(JUDGED),
     "early stopping": Scenario(
-        {**JUDGED, "metric_for_best_model": "loss", "learning_rate": 0.1},
+        {**JUDGED, "metric_for_best_model": "loss", "learning_rate": 0.5},
         callbacks=lambda: [EarlyStoppingCallback(early_stopping_patience=2)],
     ),
     "the best model at the end": Scenario({**KEEPS_BEST, "learning_rate": 0.5}),

@@ -137,7 +137,7 @@ def pretrain(corpus: str, folder: Path, plan: PretrainingPlan) -> dict[str, floa
     processes.by_first(lambda: require_same_plan(folder, plan.entries(corpus)))
     if processes.of_first((folder / "metrics.json").is_file()):
         return files.read_json(folder / "metrics.json")
-    text = processes.by_first(lambda: prepare_text(corpus, folder, plan)) or open_text(folder, plan)
+    text = processes.by_first(lambda: prepare_text(corpus, folder, plan)) or open_text(folder)
     model = new_model(text, plan) if processes.is_first else model_without_start(text, plan)
     pairs = NextSentencePairs(text.training, plan.max_length, plan.seed)
     collate = MaskedLanguageCollator(text.tokenizer)
@@ -179,16 +179,17 @@ def prepare_text(corpus: str, folder: Path, plan: PretrainingPlan) -> PreparedTe
         tokenizer = Tokenizer.train(chosen_documents(corpus, set(training)), plan.vocab_size, plan.lowercase)
         files.write_json(folder / PLAN_FILE, plan.entries(corpus))
         tokenizer.save_pretrained(folder)
-    source = corpora.fingerprint(corpus)
-    Shards.build(folder / "shards", corpora.documents(corpus), tokenizer, source, progress=True)
-    return open_text(folder, plan)
+    for side, numbers in (("training", training), ("held_out", held_out)):
+        source = f"{corpora.fingerprint(corpus)}:{side}:{plan.held_out}:{plan.seed}"
+        documents = chosen_documents(corpus, set(numbers))
+        Shards.build(folder / "shards" / side, documents, tokenizer, source, progress=True)
+    return open_text(folder)
 
 
-def open_text(folder: Path, plan: PretrainingPlan) -> PreparedText:
+def open_text(folder: Path) -> PreparedText:
     """Open the text that was prepared in a folder; nothing of it is read before it is needed."""
-    shards = Shards.open(folder / "shards")
-    training, held_out = corpora.split_documents(range(len(shards)), plan.held_out, seed=plan.seed)
-    return PreparedText(Tokenizer.from_pretrained(folder), shards.select(training), shards.select(held_out))
+    sides = (Shards.open(folder / "shards" / side) for side in ("training", "held_out"))
+    return PreparedText(Tokenizer.from_pretrained(folder), *sides)
 
 
 def require_two_documents(n_training: int, n_held_out: int) -> None:
@@ -229,14 +230,14 @@ def model_without_start(text: PreparedText, plan: PretrainingPlan) -> BertForPre
 
 def start_from_frequencies(model: BertForPreTraining, text: PreparedText) -> None:
     """Begin the decoder's bias at the log frequencies, so that the first guess is the unigram distribution."""
-    counts = token_counts(text.training, text.tokenizer.vocab_size) + 0.5
+    counts = text.training.token_counts(text.tokenizer.vocab_size) + 0.5
     with torch.no_grad():
         model.masked_word.decoder.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
 
 
 def start_from_company(model: BertForPreTraining, text: PreparedText) -> None:
     """Begin the word vectors so that words which occur together are alike; what says position or segment stays free."""
-    d_model, counts = model.config.hidden_size, token_counts(text.training, text.tokenizer.vocab_size)
+    d_model, counts = model.config.hidden_size, text.training.token_counts(text.tokenizer.vocab_size)
     first_column = position_columns(d_model)
     vectors = vectors_from_company(evenly_drawn(text.training), counts, n_columns=d_model - 1 - first_column)
     start_from_word_vectors(model.bert.embeddings, vectors, first_column, text.tokenizer.special_ids)
@@ -246,16 +247,7 @@ def evenly_drawn(shards: Shards) -> Iterator[np.ndarray]:
     """The tokens of documents spread evenly over a corpus, about `COMPANY_TOKENS` in all: more would say no more."""
     stride = math.ceil(shards.token_count / COMPANY_TOKENS)
     for document in range(0, len(shards), stride):
-        yield np.concatenate([*shards[document], np.empty(0, dtype=np.int64)])
-
-
-def token_counts(shards: Shards, vocab_size: int) -> np.ndarray:
-    """How often each token occurs."""
-    counts = np.zeros(vocab_size, dtype=np.int64)
-    for document in range(len(shards)):
-        for sentence in shards[document]:
-            counts += np.bincount(sentence, minlength=vocab_size)
-    return counts
+        yield shards.document(document)
 
 
 def unigram_entropy(shards: Shards, vocab_size: int) -> float:
@@ -263,7 +255,7 @@ def unigram_entropy(shards: Shards, vocab_size: int) -> float:
 
     Source: Shannon 1948, §6.
     """
-    counts = token_counts(shards, vocab_size)
+    counts = shards.token_counts(vocab_size)
     probability = counts[counts > 0] / counts.sum()
     return float(-(probability * np.log(probability)).sum())
 
@@ -291,7 +283,7 @@ def evaluate_pretraining(
     n_right = n_hits = 0
     with evaluating(model), torch.no_grad():
         for first in range(0, len(pairs), EVALUATION_BATCH):
-            batch = collate([pairs[index] for index in range(first, min(first + EVALUATION_BATCH, len(pairs)))])
+            batch = collate(pairs.__getitems__(range(first, min(first + EVALUATION_BATCH, len(pairs)))))
             sums = add_parts(sums, model.training_losses(**batch))
             words_right, follows_right = count_right(model, batch)
             n_hits, n_right = n_hits + words_right, n_right + follows_right

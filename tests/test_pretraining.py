@@ -25,7 +25,6 @@ from minitransformer.pretraining import (
     evaluate_pretraining,
     prepare_text,
     pretrain,
-    token_counts,
     unigram_entropy,
 )
 from minitransformer.shards import Shards
@@ -136,13 +135,16 @@ def test_a_tokenizer_that_was_only_half_written_is_trained_again(folder: Path, t
 
 def test_held_out_documents_share_none_with_training_and_together_they_are_all(folder: Path) -> None:
     text = prepare_text(corpus_of(folder), folder, tiny_runs.plan())
-    training, held_out = set(text.training.documents.tolist()), set(text.held_out.documents.tolist())
-    assert not training & held_out
-    assert training | held_out == set(range(tiny_runs.N_DOCUMENTS))
-    assert len(held_out) == 6
+    training, held_out = (
+        [[text.tokenizer.decode(sentence.tolist()) for sentence in document] for document in side]
+        for side in (text.training, text.held_out)
+    )
     documents = list(corpora.documents(corpus_of(folder)))
-    for number, document in enumerate(text.held_out.documents):
-        assert text.tokenizer.decode(text.held_out[number][0].tolist()) == documents[document][0]
+    assert len(documents) == tiny_runs.N_DOCUMENTS
+    assert len(held_out) == 6
+    assert sorted([*training, *held_out]) == sorted(documents)
+    chosen = corpora.split_documents(documents, tiny_runs.plan().held_out, tiny_runs.plan().seed)
+    assert (training, held_out) == tuple(chosen)
 
 
 def test_the_tokenizer_never_saw_a_held_out_document(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_the_tokenizer_never_saw_a_held_out_document(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n\n".join(f"{word} {word}\n{word} {word}" for word in words))
     text = prepare_text(str(corpus), tmp_path / "run", tiny_runs.plan(held_out=0.25, vocab_size=200))
-    held_out = [words[number] for number in text.held_out.documents]
+    held_out = corpora.split_documents(words, 0.25, tiny_runs.plan().seed)[1]
     assert len(held_out) == 2
     for word in words:
         letters = any(token.removeprefix("##").startswith(word[0]) for token in text.tokenizer.tokens)
@@ -186,7 +188,7 @@ def test_the_unigram_entropy_is_that_of_the_words_counted_by_hand(tmp_path: Path
     by_hand = -sum(count / n_tokens * math.log(count / n_tokens) for count in counts.values())
     assert_close(unigram_entropy(shards, tokenizer.vocab_size), by_hand)
     part = Counter(token for sentence in documents[2] for token in tokenizer.tokenize(sentence))
-    found = token_counts(shards.select([2]), tokenizer.vocab_size)
+    found = shards.select([2]).token_counts(tokenizer.vocab_size)
     assert {token: int(found[number]) for number, token in enumerate(tokenizer.tokens) if found[number]} == part
 
 
@@ -236,7 +238,7 @@ def test_judging_twice_gives_the_same_figures_and_leaves_the_model_as_it_is(fold
 def test_the_first_guess_is_the_frequency_of_the_words(folder: Path) -> None:
     text = prepare_text(corpus_of(folder), folder, tiny_runs.plan())
     model = pretraining.new_model(text, tiny_runs.plan())
-    counts = token_counts(text.training, text.tokenizer.vocab_size)
+    counts = text.training.token_counts(text.tokenizer.vocab_size)
     probability = model.masked_word.decoder.bias.double().softmax(-1)
     assert_close(probability.float(), (counts + 0.5) / (counts + 0.5).sum())
     assert counts.min() == 0, "some token, such as [MASK], should not occur, and yet have a finite bias"

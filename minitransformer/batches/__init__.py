@@ -1,7 +1,7 @@
 """Ids to batches: segments joined, rows padded, words masked, labels beside their tokens."""
 
-from minitransformer.batches.datasets import NextSentencePairs, TextClassification, assemble_pair
-from minitransformer.batches.examples import Batch, Example
+from minitransformer.batches.datasets import NextSentencePairs, TextClassification, assemble_pairs
+from minitransformer.batches.examples import Batch, Example, Ragged
 from minitransformer.batches.masking import (
     DataCollatorForLanguageModeling,
     DataCollatorForWholeWordMask,
@@ -26,8 +26,9 @@ __all__ = [
     "MaskedLanguageCollator",
     "NextSentencePairs",
     "PaddingCollator",
+    "Ragged",
     "TextClassification",
-    "assemble_pair",
+    "assemble_pairs",
     "default_data_collator",
     "pad",
 ]

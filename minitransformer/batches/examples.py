@@ -1,10 +1,11 @@
 """Examples to columns: each field of each example as a tensor, whatever it came as."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from minitransformer.errors import InputError
@@ -12,8 +13,43 @@ from minitransformer.errors import InputError
 Example = dict[str, Tensor]
 Batch = dict[str, Tensor]
 Columns = dict[str, list[Tensor]]
+ALONG_TOKENS = ("input_ids", "token_type_ids")
+"""The columns of examples read together that have a number for each token."""
 
 NAMES_OF_LABELS = ("label", "label_ids", "labels")
+
+
+class Ragged(Sequence[Example]):
+    """Examples that were read together: the rows of each column one after another, and how long those of each are.
+
+    They are a sequence of examples as any other; who knows them can pad all rows at once.
+
+    >>> Ragged({"input_ids": torch.tensor([5, 6, 7]), "label": torch.tensor([0, 1])}, torch.tensor([1, 2]))[1]
+    {'input_ids': tensor([6, 7]), 'label': tensor(1)}
+    """
+
+    def __init__(self, flat: Batch, lengths: Int[Tensor, " B"]) -> None:
+        self.flat = flat
+        self.lengths = lengths
+        self.starts = lengths.cumsum(0) - lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, number: int) -> Example:  # type: ignore[override]
+        start, length = int(self.starts[number]), int(self.lengths[number])
+        return {
+            name: column[start : start + length] if self.has_rows(name) else column[number]
+            for name, column in self.flat.items()
+        }
+
+    def has_rows(self, name: str) -> bool:
+        """Whether a column has a row for each example, and not a single number."""
+        return name in ALONG_TOKENS
+
+    def only(self, names: Container[str]) -> "Ragged":
+        """The same without the columns of other names."""
+        return Ragged({name: column for name, column in self.flat.items() if name in names}, self.lengths)
 
 
 def columns(examples: Sequence[Any]) -> Columns:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -17,12 +18,11 @@ from minitransformer.objectives.masked_lm import (
     Draws,
     check_shares,
     draw,
-    draw_row_by_row,
+    draw_by_seeds,
     mask_as_drawn,
     maskable_tokens,
     replacement_ids,
-    row_generator,
-    seeded_generator,
+    seed_of_row,
 )
 from minitransformer.wordpiece import CONTINUES_WORD
 
@@ -106,13 +106,12 @@ class MaskedLanguageCollator:
         n_replacements = len(self.replacements)
         if self.static_seed is not None:
             texts = zip(ids, maskable, strict=True)
-            generators = [row_generator(row[may_ask], self.static_seed) for row, may_ask in texts]
-            return draw_row_by_row(maskable, n_replacements, generators)
+            seeds = [seed_of_row(row[may_ask], self.static_seed) for row, may_ask in texts]
         if seeds is None:
             return draw(maskable, n_replacements, self.generator_here())
         if len(seeds) != len(ids):
             raise InputError(f"{len(seeds)} seeds don't match {len(ids)} examples; give one for each")
-        return draw_row_by_row(maskable, n_replacements, [seeded_generator(int(seed)) for seed in seeds])
+        return draw_by_seeds(maskable, n_replacements, np.array([int(seed) % 2**64 for seed in seeds], dtype=np.uint64))
 
     def generator_here(self) -> torch.Generator | None:
         """Give the generator of this process."""

@@ -9,7 +9,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from minitransformer.batches.examples import Batch, Columns, columns, stack
+from minitransformer.batches.examples import Batch, Columns, Ragged, columns, stack
 from minitransformer.errors import InputError
 from minitransformer.objectives.masked_lm import IGNORED
 
@@ -68,6 +68,8 @@ class PaddingCollator:
 
     def __call__(self, examples: Sequence[Any]) -> Batch:
         """Make a batch of the examples' fields."""
+        if isinstance(examples, Ragged):
+            return self.pad_at_once(examples)
         fields = columns(examples)
         batch = {
             name: pad(column, self.padding.get(name, 0), self.length) if column[0].dim() == 1 else stack(name, column)
@@ -76,6 +78,19 @@ class PaddingCollator:
         if "attention_mask" not in batch:
             batch["attention_mask"] = mark_tokens(fields["input_ids"], batch["input_ids"].shape[1])
         return batch
+
+    def pad_at_once(self, examples: Ragged) -> Batch:
+        """Make a batch of examples that were read together: each number goes to its row and column."""
+        lengths = examples.lengths[:, None]
+        longest = int(lengths.max())
+        if self.length is not None and longest > self.length:
+            raise InputError(f"a row of {longest} tokens doesn't fit length={self.length}; truncate it or allow more")
+        is_token = torch.arange(self.length or longest) < lengths
+        batch = dict(examples.flat)
+        for name in filter(examples.has_rows, batch):
+            padded = batch[name].new_full(is_token.shape, self.padding.get(name, 0))
+            batch[name] = padded.masked_scatter_(is_token, batch[name])
+        return {**batch, "attention_mask": is_token.long()}
 
 
 def default_data_collator(examples: Sequence[Any], return_tensors: str = "pt") -> Batch:

@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from minitransformer.batches import Batch, Example, MaskedLanguageCollator, PaddingCollator, assemble_pair
+from minitransformer.batches import Batch, Example, MaskedLanguageCollator, PaddingCollator, assemble_pairs
 from minitransformer.doctor.diagnosis import Diagnosis
 from minitransformer.doctor.examining import examine
 from minitransformer.errors import InputError
@@ -80,9 +81,9 @@ def example_for(
     if isinstance(model, BertForPreTraining):
         room, is_random = (length - 3) // 2, number % 2
         second = ids[(number + 1 + is_random) % len(ids)]
-        pair, segments = assemble_pair(ids[number][:room], second[:room], *edges)
-        example = {"input_ids": torch.from_numpy(pair), "token_type_ids": torch.from_numpy(segments)}
-        return {**example, "next_sentence_label": torch.tensor(is_random)}
+        both = [ids[number][:room], second[:room]]
+        pair = assemble_pairs(np.concatenate(both), np.array([list(map(len, both))]), *edges)[0]
+        return {**pair, "next_sentence_label": torch.tensor(is_random)}
     row = torch.tensor([edges[0], *ids[number][: length - 2], edges[1]])
     return {"input_ids": row, "token_type_ids": torch.zeros_like(row)}
 

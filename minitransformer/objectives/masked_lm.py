@@ -1,14 +1,15 @@
 """Masked language modelling: hide some words, and ask for them back."""
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float64, Int, Real
+from jaxtyping import Bool, Float64, Int, Real, UInt64
 from torch import Tensor
 
+from minitransformer.chance import uniform
 from minitransformer.errors import InputError
 
 IGNORED = -100
@@ -134,7 +135,7 @@ def select_as_drawn(
     # 15 % of 20, after rounding, is 3 and not 3.0000000000000004.
     wanted = (probability * is_first_of_unit.sum(dim=1, keepdim=True, dtype=torch.float64)).round(decimals=9)
     count = (wanted + 1 - rounding).floor().long().clamp(min=1)
-    largest_selected = order.sort(dim=1).values.gather(1, count - 1)
+    largest_selected = order.topk(int(count.max()), largest=False).values.gather(1, count - 1)
     unit_is_selected = is_first_of_unit & (order <= largest_selected)
     return torch.gather(unit_is_selected, 1, unit) & maskable
 
@@ -183,29 +184,23 @@ def draw_selection(
     return order, rounding[:, :1]
 
 
-def draw_row_by_row(maskable: Bool[Tensor, "B L"], n_replacements: int, generators: Iterable[torch.Generator]) -> Draws:
-    """Draw for each row from a generator of its own, and only for what may be asked for.
+def draw_by_seeds(
+    maskable: Bool[Tensor, "B L"], n_replacements: int, seeds: UInt64[np.ndarray, " B"] | Int[np.ndarray, " B"]
+) -> Draws:
+    """Draw for each row from a seed of its own, by the places of the tokens among those that may be asked for.
 
-    So what becomes of a row depends on its generator and itself alone, whatever it is padded with or stands beside.
+    So what becomes of a row depends on its seed and itself alone, whatever it is padded with or stands beside.
 
-    >>> row = torch.tensor([[True, True]])
-    >>> alone = draw_row_by_row(row, 3, [torch.Generator().manual_seed(5)])
-    >>> rows = torch.tensor([[True, True, True], [False, True, True]])
-    >>> beside = draw_row_by_row(rows, 3, [torch.Generator(), torch.Generator().manual_seed(5)])
+    >>> alone = draw_by_seeds(torch.tensor([[True, True]]), 3, np.array([5]))
+    >>> beside = draw_by_seeds(torch.tensor([[True, True, True], [False, True, True]]), 3, np.array([8, 5]))
     >>> torch.equal(beside.order[1, 1:], alone.order[0])
     True
     """
-    counts = maskable.sum(dim=1).tolist()
-    drawn = [
-        torch.rand(3, 1 + count, generator=generator, dtype=torch.float64)
-        for count, generator in zip(counts, generators, strict=True)
-    ]
-    # A row's first numbers are for the row, the others for its tokens.
-    is_drawn = F.pad(maskable, (1, 0), value=True)
-    numbers = torch.zeros(3, *is_drawn.shape, dtype=torch.float64, device=maskable.device)
-    numbers[:, is_drawn] = torch.cat(drawn, dim=1).to(maskable.device)
-    order, fate, replacement = numbers[:, :, 1:]
-    return Draws(order, numbers[0, :, :1], fate, (replacement * n_replacements).long())
+    place, row = maskable.cumsum(dim=1).cpu().numpy(), seeds[:, None]
+    kinds = np.arange(3)[:, None, None]
+    order, fate, replacement = torch.from_numpy(uniform(row, kinds, place)).to(maskable.device)
+    rounding = torch.from_numpy(uniform(row, len(kinds))).to(maskable.device)
+    return Draws(order, rounding, fate, (replacement * n_replacements).long())
 
 
 def check_shares(
@@ -227,16 +222,9 @@ def check_shares(
         )
 
 
-def seeded_generator(seed: int) -> torch.Generator:
-    """Give a generator that depends on all of a seed, however long; torch's looks at its last 32 bits only."""
-    return torch.Generator().manual_seed(zlib.crc32(str(seed).encode()))
-
-
-def row_generator(row: Int[Tensor, " L"], seed: int) -> torch.Generator:
-    """Give a generator that depends only on a row's tokens and a seed: the same text is always masked the same way.
+def seed_of_row(row: Int[Tensor, " L"], seed: int) -> int:
+    """Give a seed that depends only on a row's tokens and another one: the same text is always masked the same way.
 
     That is static masking: BERT masked its data once, before training. Source: Liu et al. 2019 (RoBERTa), §4.1.
     """
-    content = row.to(torch.int64).cpu().numpy().tobytes()
-    # One number of 32 bits, because torch's generator looks at no more than these.
-    return torch.Generator().manual_seed(zlib.crc32(content, seed))
+    return zlib.crc32(row.to(torch.int64).cpu().numpy().tobytes(), seed)

@@ -88,21 +88,29 @@ def make_pairs(
     >>> [pair.label for pair in pairs]  # a lone sentence has no next one
     [1, 1]
     """
+    sentences = Sentences.from_lengths(sentence_lengths)
+    check_pairs(max_length, short_probability, len(sentences.with_text))
+    owed = 0
+    for place in range(len(sentences.with_text)):
+        room = max_length - SPECIALS_OF_A_PAIR
+        owed = yield from pairs_of_document(sentences, place, room, short_probability, owed, generator)
+
+
+def check_pairs(max_length: int, short_probability: float, n_with_text: int) -> None:
+    """Check that pairs can be made.
+
+    Raises: InputError if fewer than two documents have text, or a length or probability is out of range.
+    """
     smallest = SPECIALS_OF_A_PAIR + SHORTEST_PAIR
     if max_length < smallest:
         raise InputError(f"max_length={max_length} must be at least {smallest}: three special tokens, one of each span")
     if not 0 <= short_probability <= 1:
         raise InputError(f"short_probability={short_probability} must lie between 0 and 1; BERT uses 0.1")
-    sentences = Sentences.from_lengths(sentence_lengths)
-    if len(sentences.with_text) < 2:
+    if n_with_text < 2:
         raise InputError(
-            f"next-sentence pairs need two documents with text, and there are {len(sentences.with_text)}; "
+            f"next-sentence pairs need two documents with text, and there are {n_with_text}; "
             "separate documents by a blank line, or train on masked words only"
         )
-    owed = 0
-    for place in range(len(sentences.with_text)):
-        room = max_length - SPECIALS_OF_A_PAIR
-        owed = yield from pairs_of_document(sentences, place, room, short_probability, owed, generator)
 
 
 def pairs_of_document(

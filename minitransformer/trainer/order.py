@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
+from minitransformer.chance import permuted
 from minitransformer.errors import InputError
+from minitransformer.trainer.randomness import seed_of
 
+SHUFFLED_IN_MEMORY = 2**20
+"""Of more examples the shuffle is found number by number, in memory that does not grow with them."""
 LENGTH_GROUPS = 50
 """Updates whose examples are sorted together when examples of similar length are to meet."""
 
@@ -57,12 +61,14 @@ class Order:
 
     def updates(
         self, number: int, n_available: int, lengths: Sequence[int] | None = None, first: int = 0
-    ) -> list[Int[np.ndarray, " _"]]:
+    ) -> Sequence[Int[np.ndarray, " _"]]:
         """The examples of each update of a pass, from its `first` update on.
 
         >>> [update.tolist() for update in Order(3, examples_per_update=2, seed=0).updates(0, n_available=3)]
         [[2, 0], [1]]
         """
+        if lengths is None and n_available > SHUFFLED_IN_MEMORY:
+            return UpdatesFound(self, number, n_available, range(first, self.updates_per_pass))
         shuffled = np.random.default_rng([self.seed, number]).permutation(n_available)
         if lengths is not None:
             shuffled = longest_first_in_groups(shuffled, np.asarray(lengths), self.examples_per_update * LENGTH_GROUPS)
@@ -78,6 +84,30 @@ class Order:
         [[0, 1], [2]]
         """
         return [np.arange(first, min(first + size, n_examples)) for first in range(0, n_examples, size)]
+
+
+@dataclass(frozen=True)
+class UpdatesFound(Sequence[Int[np.ndarray, " _"]]):
+    """Updates of a pass over more examples than are shuffled in memory, each found when it is asked for."""
+
+    order: Order
+    number: int
+    n_available: int
+    updates: range
+
+    def __len__(self) -> int:
+        return len(self.updates)
+
+    @overload
+    def __getitem__(self, update: int) -> Int[np.ndarray, " _"]: ...
+    @overload
+    def __getitem__(self, update: slice) -> "UpdatesFound": ...
+    def __getitem__(self, update: int | slice) -> "Int[np.ndarray, ' _'] | UpdatesFound":
+        if isinstance(update, slice):
+            return replace(self, updates=self.updates[update])
+        start = self.updates[update] * self.order.examples_per_update
+        places = np.arange(start, min(start + self.order.examples_per_update, self.order.examples_per_pass))
+        return permuted(places % self.n_available, self.n_available, seed_of(self.order.seed, self.number))
 
 
 def longest_first_in_groups(

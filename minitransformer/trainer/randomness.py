@@ -4,11 +4,13 @@ So a run that stops and goes on is bit for bit the run that never stopped, and n
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+from minitransformer.chance import hashed
 
 
 def seed_of(*numbers: int) -> int:
@@ -18,6 +20,15 @@ def seed_of(*numbers: int) -> int:
     (True, False)
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def seeds_of(seed: int, numbers: Sequence[int]) -> list[int]:
+    """A seed for each of many numbers, found at once.
+
+    >>> seeds_of(1, [5, 6])[1] == seeds_of(1, [6])[0], seeds_of(1, [5]) == seeds_of(2, [5])
+    (True, False)
+    """
+    return [int(bits) for bits in hashed(seed, np.asarray(numbers)) >> np.uint64(1)]
 
 
 def set_seed(seed: int) -> None:

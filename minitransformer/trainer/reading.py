@@ -13,10 +13,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from minitransformer.batches import Ragged
 from minitransformer.errors import InputError
 from minitransformer.trainer.interrupts import leave_signals_to_the_trainer
 from minitransformer.trainer.order import share_of
-from minitransformer.trainer.randomness import randomness_of_its_own, seed_of, seed_reading
+from minitransformer.trainer.randomness import randomness_of_its_own, seed_of, seed_reading, seeds_of
 
 Batch = dict[str, Any]
 LABELS = ("labels", "label", "label_ids")
@@ -48,8 +49,15 @@ class Collation:
     columns: frozenset[str] | None = None
     """The columns to keep; all of them unless given."""
 
-    def read(self, dataset: Any, indices: Sequence[int], number: int) -> list[Any]:
-        """The examples with these numbers, in a pass that has a number too."""
+    def read(self, dataset: Any, indices: Sequence[int], number: int) -> Sequence[Any]:
+        """The examples with these numbers, in a pass that has a number too.
+
+        Each is read with a seed of its own, unless the dataset says that reading leaves nothing to chance: then all at
+        once.
+        """
+        if getattr(dataset, "is_read_without_chance", False):
+            read: Callable[[Sequence[int]], Sequence[Any]] = dataset.__getitems__
+            return read(indices)
         examples = []
         for index in indices:
             seed_reading(seed_of(self.seed, number, index))
@@ -58,11 +66,14 @@ class Collation:
 
     def batch(self, examples: Sequence[Any], indices: Sequence[int], number: int) -> Batch:
         """A batch of examples; what the collator draws follows from their numbers and the pass."""
-        if self.columns is not None:
+        if self.columns is not None and isinstance(examples, Ragged):
+            examples = examples.only(self.columns)
+        elif self.columns is not None:
             examples = [only_columns(example, self.columns) for example in examples]
-        seed_reading(seed_of(self.seed, number, *indices))
+        seeds = seeds_of(seed_of(self.seed, number), indices)
+        seed_reading(sum(seeds) % 2**63)
         if takes_seeds(self.collate):
-            return self.collate(examples, seeds=[seed_of(self.seed, number, index) for index in indices])
+            return self.collate(examples, seeds=seeds)
         return self.collate(examples)
 
 

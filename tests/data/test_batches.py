@@ -12,12 +12,13 @@ from minitransformer.batches import (
     NextSentencePairs,
     PaddingCollator,
     TextClassification,
-    assemble_pair,
+    assemble_pairs,
     pad,
 )
 from minitransformer.errors import InputError
 from minitransformer.shards import Shards
 from minitransformer.tokenizer import Tokenizer
+from minitransformer.trainer.reading import Collation, UpdatesOfPass, in_workers
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,12 @@ def pairs(shards):
 @given(st.lists(st.integers(5, 99), min_size=1, max_size=7), st.lists(st.integers(5, 99), min_size=1, max_size=5))
 def test_a_pair_is_cls_a_sep_b_sep(first, second):
     """Kills: the first [SEP] counted to segment B; a [SEP] forgotten."""
-    ids, segments = assemble_pair(first, second, cls_id=2, sep_id=3)
-    assert ids.tolist() == [2, *first, 3, *second, 3]
-    assert segments.tolist() == [0] * (len(first) + 2) + [1] * (len(second) + 1)
+    tokens, lengths = np.array([*first, *second, *second, *first]), np.array([len(first), len(second)])
+    one, other = assemble_pairs(tokens, np.stack([lengths, lengths[::-1]]), cls_id=2, sep_id=3)
+    assert one["input_ids"].tolist() == [2, *first, 3, *second, 3]
+    assert other["input_ids"].tolist() == [2, *second, 3, *first, 3]
+    assert one["token_type_ids"].tolist() == [0] * (len(first) + 2) + [1] * (len(second) + 1)
+    assert other["token_type_ids"].tolist() == [0] * (len(second) + 2) + [1] * (len(first) + 1)
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 3))
@@ -60,7 +64,10 @@ def test_impossible_batches_are_refused(word_tokenizer):
 def test_items_are_the_tokens_of_their_spans(pairs, shards):
     """Kills: spans read from the wrong document once there are several shards."""
     for index in range(len(pairs)):
-        item, (document, start, stop, other, other_start, other_stop, label) = pairs[index], pairs.pairs[index].tolist()
+        item, (document, start, stop, other, other_start, other_stop, label) = (
+            pairs[index],
+            pairs.pairs.table[index].tolist(),
+        )
         first = np.concatenate(shards[document])[start:stop].tolist()
         second = np.concatenate(shards[other])[other_start:other_stop].tolist()
         assert item["input_ids"].tolist() == [2, *first, 3, *second, 3]
@@ -70,14 +77,14 @@ def test_items_are_the_tokens_of_their_spans(pairs, shards):
 
 def test_pairs_are_drawn_anew_each_epoch_and_repeat_with_it(pairs, shards):
     """Kills: the same pairs in every epoch; an epoch that can't be resumed."""
-    first = pairs.pairs.copy()
+    first = pairs.pairs.table
     pairs.set_epoch(1)
-    second = pairs.pairs.copy()
+    second = pairs.pairs.table
     pairs.set_epoch(0)
-    assert np.array_equal(pairs.pairs, first)
+    assert np.array_equal(pairs.pairs.table, first)
     assert not np.array_equal(first, second)
-    assert np.array_equal(NextSentencePairs(shards, max_length=29, seed=5).pairs, first)
-    assert not np.array_equal(NextSentencePairs(shards, max_length=29, seed=6).pairs, first)
+    assert np.array_equal(NextSentencePairs(shards, max_length=29, seed=5).pairs.table, first)
+    assert not np.array_equal(NextSentencePairs(shards, max_length=29, seed=6).pairs.table, first)
 
 
 def test_one_document_is_refused(shards):
@@ -174,3 +181,32 @@ def test_labels_of_tokens_are_padded_with_the_ignored_label(word_tokenizer):
     """Kills: padding that counts as class 0."""
     examples = [{"input_ids": torch.tensor(ids), "labels": torch.tensor(ids)} for ids in ([7], [8, 9])]
     assert PaddingCollator(word_tokenizer)(examples)["labels"].tolist() == [[7, -100], [8, 9]]
+
+
+@pytest.mark.parametrize("length", [None, 40])
+def test_pairs_read_together_are_the_same_batch_as_one_by_one(pairs, word_tokenizer, length):
+    """Kills: a row that begins in the one before; padding within a row; a number in another example's place."""
+    together = pairs.__getitems__([5, 0, 3])
+    collate = PaddingCollator(word_tokenizer, length)
+    batch, expected = collate(together), collate([pairs[index] for index in (5, 0, 3)])
+    assert set(batch) == set(expected)
+    for name, values in expected.items():
+        assert torch.equal(batch[name], values), name
+    assert list(collate(together.only(["input_ids"]))) == ["input_ids", "attention_mask"]
+    with pytest.raises(InputError, match="doesn't fit length=4"):
+        PaddingCollator(word_tokenizer, length=4)(together)
+    with pytest.raises(IndexError):
+        together[3]
+
+
+def test_what_is_read_at_once_is_what_is_read_one_by_one(pairs, word_tokenizer):
+    """Kills: examples read at once with other masks, in another order, or with columns that nobody reads."""
+    collation = Collation(MaskedLanguageCollator(word_tokenizer), 3, frozenset(["input_ids", "token_type_ids"]))
+    updates = [np.array([4, 0, 7]), np.array([2])]
+    at_once = UpdatesOfPass(pairs, collation, updates, number=1, batch_size=2)
+    one_by_one = UpdatesOfPass([pairs[index] for index in range(8)], collation, updates, number=1, batch_size=2)
+    for together, alone in zip(in_workers(at_once, 0), in_workers(one_by_one, 0), strict=True):
+        assert len(together.micro_batches) == len(alone.micro_batches)
+        for batch, expected in zip(together.micro_batches, alone.micro_batches, strict=True):
+            assert set(batch.batch) == {"input_ids", "token_type_ids", "attention_mask", "labels"}
+            assert all(torch.equal(batch.batch[name], values) for name, values in expected.batch.items())

@@ -26,10 +26,9 @@ from minitransformer.batches import (
 from minitransformer.errors import InputError
 from minitransformer.laws import check
 from minitransformer.objectives.masked_lm import (
-    draw_row_by_row,
+    draw_by_seeds,
     mask_as_drawn,
     mask_tokens,
-    seeded_generator,
 )
 from minitransformer.tokenizer import Tokenizer
 
@@ -125,8 +124,7 @@ def mask_with_seeds(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows with seeds that follow each other, as bad seeds do."""
     first = int(torch.randint(2**62, (), generator=generator))
-    generators = [seeded_generator(first + row) for row in range(len(input_ids))]
-    draws = draw_row_by_row(maskable, len(replacements), generators)
+    draws = draw_by_seeds(maskable, len(replacements), first + np.arange(len(input_ids)))
     shares = (probability, mask_share, random_share)
     return mask_as_drawn(input_ids, maskable, mask_token_id, replacements, draws, *shares, continues_word)
 
@@ -141,8 +139,10 @@ def test_masks_drawn_row_by_row_keep_every_law_of_masking() -> None:
 
 def test_every_bit_of_a_seed_counts() -> None:
     """Kills: seeds handed to torch as they are, which looks at 32 bits of them."""
-    firsts = [torch.rand(2, generator=seeded_generator(1 << bit)).tolist() for bit in range(64)]
-    assert len({tuple(first) for first in firsts}) == 64
+    collate = DataCollatorForLanguageModeling(OURS)
+    example = {"input_ids": [CLS, *range(FIRST_WORD, END), SEP] * 3}
+    batch = collate([example] * 64, seeds=[1 << bit for bit in range(64)])
+    assert len({tuple(text_of(batch, row)[1]) for row in range(64)}) == 64
 
 
 def test_other_seeds_hide_other_words_and_no_seeds_draw_anew() -> None:

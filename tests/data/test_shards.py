@@ -52,16 +52,15 @@ def test_any_documents_survive(tokenizer, tmp_path_factory, lengths, tokens_per_
 def test_a_span_counts_from_the_beginning_of_its_document(tokenizer, tmp_path):
     """Kills: spans counted from the shard's beginning."""
     shards = Shards.build(tmp_path / "shards", DOCUMENTS, tokenizer, tokens_per_shard=5)
-    assert shards.span(0, 1, 4).tolist() == [6, 7, 6]
-    assert shards.span(2, 1, 3).tolist() == [7, 5]
-    assert shards.span(3, 0, 2).tolist() == [6, 5]
+    spans = shards.spans(np.array([3, 0, 2]), np.array([0, 1, 1]), np.array([2, 4, 3]))
+    assert spans.tolist() == [6, 5, 6, 7, 6, 7, 5]
 
 
 def test_selected_documents_are_the_ones_asked_for(tokenizer, tmp_path):
     shards = Shards.build(tmp_path / "shards", DOCUMENTS, tokenizer, tokens_per_shard=5)
     some = shards.select([3, 0])
     assert contents(some) == [IDS[3], IDS[0]]
-    assert some.span(1, 3, 4).tolist() == [6]
+    assert some.spans(*np.array([[1], [3], [4]])).tolist() == [6]
     assert contents(some.select([1])) == [IDS[0]]
     assert contents(copy.copy(some)) == [IDS[3], IDS[0]]
     with pytest.raises(IndexError):

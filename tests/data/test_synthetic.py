@@ -157,7 +157,7 @@ def test_the_optimum_is_what_an_optimal_reader_reaches_through_the_pipeline(lang
     """Kills: a pipeline that leaks the label, masks another share, or puts other words than the language's."""
     pairs = NextSentencePairs(shards, max_length=15, seed=1, short_probability=0.0)
     collate = MaskedLanguageCollator(word_tokenizer, generator=torch.Generator().manual_seed(2))
-    batch = collate([pairs[index] for index in range(3001)])
+    batch = collate(pairs.__getitems__(range(3001)))
     names, losses = word_tokenizer.tokens, []
     for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         words, asked = ids[1:7] + ids[8:14], labels[1:7] + labels[8:14]
@@ -173,8 +173,8 @@ def test_the_next_sentence_optimum_is_what_comparing_topics_reaches(language, wo
     """Kills: true continuations labelled false; topics that can't be told; labels that aren't half and half."""
     pairs = NextSentencePairs(shards, max_length=15, seed=1, short_probability=0.0)
     names, right = word_tokenizer.tokens, 0
-    for index in range(len(pairs)):
-        ids, label = pairs[index]["input_ids"].tolist(), int(pairs[index]["next_sentence_label"])
+    for pair in pairs.__getitems__(range(len(pairs))):
+        ids, label = pair["input_ids"].tolist(), int(pair["next_sentence_label"])
         first, second = ([names[word] for word in ids[start : start + 6]] for start in (1, 8))
         same_topic = settings_of(language, first)[0] == settings_of(language, second)[0]
         right += same_topic == (label == 0)
