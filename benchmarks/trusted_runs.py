@@ -150,8 +150,8 @@ SCENARIOS = {
     "bfloat16": Scenario({"bf16": True}),
     "evaluations on the way": Scenario(JUDGED),
     "early stopping": Scenario(
-        {**JUDGED, "metric_for_best_model": "loss", "learning_rate": 0.5},
-        callbacks=lambda: [EarlyStoppingCallback(early_stopping_patience=2)],
+        {**JUDGED, "metric_for_best_model": "loss"},
+        callbacks=lambda: [EarlyStoppingCallback(early_stopping_patience=3, early_stopping_threshold=100.0)],
     ),
     "the best model at the end": Scenario({**KEEPS_BEST, "learning_rate": 0.5}),
     "the best kept, two checkpoints": Scenario({**KEEPS_BEST, "save_total_limit": 2, "learning_rate": 0.5}),
