@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One thread per worker: two workers with two threads each would fight for two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test check format docs notebooks zoo clean
+.PHONY: help demo test check format docs notebooks zoo bench clean
 
 help:
 	@echo "make demo       pretrain a small BERT, fine-tune it, and write runs/demo/report.html"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs       write the generated pages anew: docs/equations.md, docs/laws.md"
 	@echo "make notebooks  run the notebooks and write their .ipynb files"
 	@echo "make zoo        hold every classic mistake against every law, and write docs/zoo.md"
+	@echo "make bench      measure all that is said to be fast, side by side with others, in a quarter of an hour"
 	@echo "make clean      remove .venv and the caches"
 
 demo: .venv/runtime.stamp
@@ -43,6 +44,9 @@ notebooks: .venv/developer.stamp
 
 zoo: .venv/developer.stamp
 	$(ONE_THREAD) $(BIN)/python -m minitransformer.laws.zoo docs/zoo.md
+
+bench: .venv/developer.stamp
+	$(BIN)/python benchmarks/all.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
