@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
-from torch import Tensor
+from hypothesis import strategies as st
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minitransformer import attention, dropout, feed_forward, kernels, losses, norm, optimizer
@@ -164,6 +166,36 @@ def test_fused_losses_agree_with_the_written_ones(case: LossCase) -> None:
     assert_close(fused, written, SUM, case.scale)
     written, fused = under_both(losses.binary_cross_entropy, case.logits[..., 0], case.classes % 2)
     assert_close(fused, written, SUM, case.scale)
+
+
+@pytest.mark.equation("token-cross-entropy")
+@given(seed=st.integers(0, 2**31), size=st.sampled_from([1e-3, 1.0, 1e3]), shares=st.sampled_from(["equal", "own"]))
+def test_scores_that_become_their_gradient_give_the_loss_and_the_gradients_of_the_written_ones(
+    seed: int, size: float, shares: str
+) -> None:
+    """Kills: a target that is not subtracted, a row without its own share of the loss, a bias left out, an overflow."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64)
+    drawn = {"x": draw(5, 3) * size, "weight": draw(7, 3), "bias": draw(7)}
+    target = torch.randint(7, (5,), generator=generator)
+    share = torch.ones(5, dtype=torch.float64) if shares == "equal" else draw(5)
+    results = {}
+    for kind in ("equations", "fused"):
+        arguments = {name: value.clone().requires_grad_() for name, value in drawn.items()}
+        with kernels.use(kind):
+            surprise = losses.projected_cross_entropy(**arguments, target=target)
+        (surprise * share).sum().backward()
+        results[kind] = {"surprise": surprise.detach(), **{name: value.grad for name, value in arguments.items()}}
+    for name, written in results["equations"].items():
+        assert_close(results["fused"][name], written, LAYER, 1 + size * float(written.abs().max()))
+
+
+def test_layers_together_give_what_each_gives_alone() -> None:
+    x = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    layers = [nn.Linear(3, width, dtype=torch.float64) for width in (2, 7, 2)]
+    written, fused = under_both(attention.linear_together, x, layers)
+    for alone, together in zip(written, fused, strict=True):
+        assert_close(together, alone, LAYER, 1 + float(alone.detach().abs().max()))
 
 
 @pytest.mark.equation("adamw", "global-norm")
