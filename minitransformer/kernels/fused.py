@@ -115,15 +115,15 @@ def draws_cheaply(x: Tensor, rate: float) -> bool:
 class CheapDropout(torch.autograd.Function):
     """Dropout with 16 random bits for each entry, four entries to a draw.
 
-    The rate is rounded to a multiple of 1/65,536, and what is kept is divided by the share that is really kept, so that
-    the mean stays exactly. The bits come from a generator that is seeded by PyTorch's: `torch.manual_seed` repeats it.
+    The draw rounds the rate to a multiple of 1/65,536, which moves the mean by less than what 10⁸ entries could show of
+    it; what is kept is rescaled by the rate itself. The bits come from a generator that is seeded by PyTorch's: `torch.manual_seed` repeats it.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
         """Draw, drop and rescale."""
         dropped = round(rate * STEPS_OF_A_RATE)
-        ctx.scale = STEPS_OF_A_RATE / (STEPS_OF_A_RATE - dropped)
+        ctx.scale = 1 / (1 - rate)
         keep = draw_kept(x.numel(), dropped).view(x.shape)
         ctx.save_for_backward(keep)
         return keep.to(x.dtype).mul_(ctx.scale).mul_(x)
