@@ -116,7 +116,8 @@ class CheapDropout(torch.autograd.Function):
     """Dropout with 16 random bits for each entry, four entries to a draw.
 
     The draw rounds the rate to a multiple of 1/65,536, which moves the mean by less than what 10⁸ entries could show of
-    it; what is kept is rescaled by the rate itself. The bits come from a generator that is seeded by PyTorch's: `torch.manual_seed` repeats it.
+    it; what is kept is rescaled by the rate itself. The bits come from a generator that is seeded by PyTorch's:
+    `torch.manual_seed` repeats it.
     """
 
     @staticmethod
