@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import transformers
+from training_speed import scratch
 
 from minitransformer import corpora
 from minitransformer.batches import Example, NextSentencePairs
@@ -46,11 +47,15 @@ class Text:
         """The same, opened by `transformers`."""
         return transformers.AutoTokenizer.from_pretrained(self.folder if self.tokenizer else None)
 
-    def pairs(self, n_pairs: int, max_length: int) -> list[Example]:
-        """Pairs of segments to pretrain on, read and ready; every tenth document is enough for them."""
+    @cached_property
+    def shards(self) -> Shards:
+        """Every tenth document as ids, which is enough for the pairs of a turn."""
         some = self.documents[:: min(10, len(self.documents) // 6)]
-        shards = Shards.build(self.folder / "shards", iter(some), self.tokenizer, self.name)
-        pairs = NextSentencePairs(shards, max_length, seed=0)
+        return Shards.build(scratch() / "shards", iter(some), self.tokenizer)
+
+    def pairs(self, n_pairs: int, max_length: int) -> list[Example]:
+        """Pairs of segments to pretrain on, read and ready."""
+        pairs = NextSentencePairs(self.shards, max_length, seed=0)
         chosen = np.random.default_rng(0).permutation(len(pairs))
         return [pairs[int(chosen[number % len(pairs)])] for number in range(n_pairs)]
 
