@@ -4,6 +4,8 @@ A generator that has to be asked in turn tells its thousandth number after 999 o
 needed tells it at once, for a whole batch together, and in whichever process.
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float64, Int, UInt64
 
@@ -48,29 +50,30 @@ def uniform(*places: int | Int[np.ndarray, "..."] | UInt64[np.ndarray, "..."]) -
 def permuted(numbers: Int[np.ndarray, " n"], count: int, seed: int) -> Int[np.ndarray, " n"]:
     """Where a shuffle of 0 … count − 1 puts these numbers: no two at one place, in memory that hangs on neither.
 
-    A Feistel network permutes the square of a power of two: in each round one half of the bits is changed by a hash of
-    the other, which can be undone. What falls beyond `count` is sent through again until it falls inside; since that
-    follows a cycle of a permutation, it too can be undone.
+    A Feistel network permutes the cells of a square that has room for `count`: a round turns each column by a hash of
+    its number and exchanges rows and columns, which can be undone. What falls beyond `count` is sent through again
+    until it falls inside; since that follows a cycle of a permutation, it too can be undone.
 
-    Source: Luby and Rackoff 1988 for the network; Black and Rogaway 2002, §3 ("cycle walking").
+    Source: Luby and Rackoff 1988 for the network; Black and Rogaway 2002 for sizes that are no power of two, by cycle
+    walking and sums in place of bits.
 
     >>> sorted(permuted(np.arange(5), count=5, seed=0).tolist())
     [0, 1, 2, 3, 4]
     """
-    half = max(1, (count - 1).bit_length() + 1 >> 1)
+    side = math.isqrt(count - 1) + 1
     keys = hashed(seed, np.arange(ROUNDS_OF_SHUFFLE))
-    places = feistel(numbers, half, keys)
+    places = feistel(numbers, side, keys)
     while (beyond := places >= count).any():
-        places[beyond] = feistel(places[beyond], half, keys)
+        places[beyond] = feistel(places[beyond], side, keys)
     return places
 
 
-def feistel(numbers: Int[np.ndarray, " n"], half: int, keys: UInt64[np.ndarray, " rounds"]) -> Int[np.ndarray, " n"]:
-    """Permute the numbers of twice `half` bits, in a round for each key."""
+def feistel(numbers: Int[np.ndarray, " n"], side: int, keys: UInt64[np.ndarray, " rounds"]) -> Int[np.ndarray, " n"]:
+    """Permute the cells of a square, in a round for each key."""
     for key in keys:
-        left, right = numbers >> half, numbers & (2**half - 1)
-        change = mixed(right.astype(np.uint64) ^ key) >> np.uint64(64 - half)
-        numbers = (right << half) | (left ^ change.astype(np.int64))
+        row, column = np.divmod(numbers, side)
+        turn = (mixed(column.astype(np.uint64) ^ key) % np.uint64(side)).astype(np.int64)
+        numbers = column * side + (row + turn) % side
     return numbers
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float64, Int, Real, UInt64
 from torch import Tensor
 
-from minitransformer.chance import uniform
+from minitransformer.chance import hashed, uniform
 from minitransformer.errors import InputError
 
 IGNORED = -100
@@ -23,7 +23,11 @@ def maskable_tokens(
     >>> maskable_tokens(torch.tensor([[2, 7, 8, 3]]), special_ids=(0, 1, 2, 3, 4)).tolist()
     [[False, True, True, False]]
     """
-    maskable = torch.isin(input_ids, torch.tensor(special_ids, device=input_ids.device), invert=True)
+    is_word = torch.ones(
+        max(special_ids, default=-1) + 2, dtype=torch.bool
+    )  # the last stands for all ids from there on
+    is_word[list(special_ids)] = False
+    maskable = is_word.to(input_ids.device)[input_ids.long().clamp(max=len(is_word) - 1)]
     return maskable if attention_mask is None else maskable & attention_mask.bool()
 
 
@@ -197,10 +201,10 @@ def draw_by_seeds(
     True
     """
     place, row = maskable.cumsum(dim=1).cpu().numpy(), seeds[:, None]
-    kinds = np.arange(3)[:, None, None]
-    order, fate, replacement = torch.from_numpy(uniform(row, kinds, place)).to(maskable.device)
-    rounding = torch.from_numpy(uniform(row, len(kinds))).to(maskable.device)
-    return Draws(order, rounding, fate, (replacement * n_replacements).long())
+    bits = hashed(row, 2, place)
+    fate, share = (bits >> np.uint64(32)) * 2.0**-32, (bits % np.uint64(2**32)) * 2.0**-32
+    drawn = (uniform(row, 0, place), uniform(row, 1), fate, (share * n_replacements).astype(np.int64))
+    return Draws(*(torch.from_numpy(numbers).to(maskable.device) for numbers in drawn))
 
 
 def check_shares(
