@@ -161,10 +161,11 @@ class MultiHeadAttention(nn.Module):
         if memory is None:
             query, key, value = linear_together(x, (self.query, self.key, self.value))
         else:
-            (query,) = linear_together(x, (self.query,))
+            query = self.query(x)
             key, value = linear_together(memory, (self.key, self.value))
         if rows is not None:
-            query, key, value = rows.unpack(query) if memory is None else query, rows.unpack(key), rows.unpack(value)
+            query = rows.unpack(query) if memory is None else query
+            key, value = rows.unpack(key), rows.unpack(value)
         read_BHLK = scaled_dot_product_attention(
             self.split_heads(query),
             self.split_heads(key),

@@ -81,7 +81,7 @@ class MaskedWordHead(nn.Module):
         Raises: InputError for a target that is no word.
         """
         require_ids("labels", target, self.decoder.out_features, "vocab_size")
-        return projected_cross_entropy(self.transform(x), self.decoder.weight, self.decoder.bias, target)
+        return projected_cross_entropy(self.transform(x), self.decoder, target)
 
 
 class NextSentenceHead(nn.Module):

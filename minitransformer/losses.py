@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, Num
-from torch import Tensor
+from torch import Tensor, nn
 
 from minitransformer import kernels
 from minitransformer.attention import log_softmax
@@ -89,17 +89,17 @@ def cross_entropy(
 
 @kernels.with_fused_twin
 def projected_cross_entropy(
-    x: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], bias: Float[Tensor, " V"], target: Int[Tensor, " N"]
+    x: Float[Tensor, "N D"], layer: nn.Linear, target: Int[Tensor, " N"]
 ) -> Float[Tensor, " N"]:
     """The surprise at each target under the scores that a linear layer gives: eq:token-cross-entropy of x Wᵀ + b.
 
     Layer and loss are one function because nobody else needs the scores, which over a vocabulary are the largest tensor
     of all.
 
-    >>> projected_cross_entropy(torch.zeros(1, 3), torch.ones(2, 3), torch.zeros(2), torch.tensor([0])).tolist()
+    >>> projected_cross_entropy(torch.zeros(1, 3), nn.Linear(3, 2, bias=False), torch.tensor([0])).tolist()
     [0.6931471824645996]
     """
-    return token_cross_entropy(x @ weight.T + bias, target)
+    return token_cross_entropy(layer(x), target)
 
 
 @kernels.with_fused_twin

@@ -31,7 +31,7 @@ class Rows:
     place: Int[Tensor, " T"]
     """Where each token stands among the B·L positions."""
     token: Int[Tensor, " BL"]
-    """Which token stands at each position; at padding any, for it is never read."""
+    """Which token stands at each position; at padding another one of its row, for it is never read."""
 
     @classmethod
     def worth_packing(cls, attention_mask: Num[Tensor, "B L"]) -> "Rows | None":
@@ -46,16 +46,23 @@ class Rows:
     def of(cls, attention_mask: Num[Tensor, "B L"]) -> "Rows":
         """The rows of a batch, whose tokens are where `attention_mask` is not 0."""
         is_token = attention_mask != 0
-        flat = is_token.flatten()
-        return cls(is_token, flat.nonzero()[:, 0], (flat.cumsum(0) - 1).clamp(min=0))
+        place = is_token.flatten().nonzero()[:, 0]
+        lengths = is_token.sum(dim=1, keepdim=True)
+        first = lengths.cumsum(0) - lengths
+        token = first + (is_token.cumsum(dim=1) - 1).clamp(min=0)
+        return cls(is_token, place, token.clamp(max=len(place) - 1).flatten())
 
-    def pack(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "1 T D"]:
+    def pack(self, x: Num[Tensor, "B L ..."]) -> Num[Tensor, "1 T ..."]:
         """The tokens alone."""
         return Pack.apply(x, self)  # type: ignore[no-any-return, no-untyped-call]
 
     def unpack(self, x: Float[Tensor, "1 T D"]) -> Float[Tensor, "B L D"]:
         """Each sequence in a row of its own again; what stands at padding means nothing, and passes no gradient."""
         return Unpack.apply(x, self)  # type: ignore[no-any-return, no-untyped-call]
+
+    def pack_if_given(self, x: Num[Tensor, "#B L ..."] | None) -> Num[Tensor, "1 T ..."] | None:
+        """The tokens alone of something that there may be none of; one row of it is for all."""
+        return None if x is None else self.pack(x.expand(*self.is_token.shape, *x.shape[2:]))
 
     def without_padding(self, x: Tensor) -> Tensor:
         """The tokens' entries of a padded tensor, as it stands."""

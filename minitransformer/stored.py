@@ -27,7 +27,7 @@ class Stored:
             self.offset = content.tell()
         if self.dtype.hasobject or file.stat().st_size < self.offset + self.count * self.dtype.itemsize:
             raise ValueError(f"{file} is cut off, or holds no numbers")
-        self.descriptor = os.open(file, os.O_RDONLY)
+        self.descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self.descriptor)
 
 
@@ -36,5 +36,13 @@ def read_parts(arrays: Sequence[Stored], array_of: Numbers, starts: Numbers, sto
     size = arrays[0].dtype.itemsize
     places = zip(array_of.tolist(), (starts * size).tolist(), ((stops - starts) * size).tolist(), strict=True)
     files = [(array.descriptor, array.offset) for array in arrays]
-    read = [os.pread(files[at][0], length, files[at][1] + start) for at, start, length in places]
+    read = [read_at(files[at][0], length, files[at][1] + start) for at, start, length in places]
     return np.frombuffer(b"".join(read), arrays[0].dtype)
+
+
+def read_at(descriptor: int, length: int, place: int) -> bytes:
+    """Read some bytes of an open file; processes that were forked share it, and must not move each other's place."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, length, place)
+    os.lseek(descriptor, place, os.SEEK_SET)  # Windows, where nothing is forked
+    return os.read(descriptor, length)

@@ -113,7 +113,7 @@ def test_the_switch_decides_which_twin_runs(equation: Callable[..., Tensor], wit
         "binary_cross_entropy": (x, x),
         "global_norm": ([x],),
         "linear_together": (x, [torch.nn.Linear(3, 2), torch.nn.Linear(3, 5)]),
-        "projected_cross_entropy": (x, torch.ones(4, 3), torch.zeros(4), torch.tensor([1, 2])),
+        "projected_cross_entropy": (x, nn.Linear(3, 4), torch.tensor([1, 2])),
         "adamw_update": ([x.clone()], [x], [x.clone()], [x.clone()], 1, 0.1, (0.9, 0.999), 1e-8, 0.0),
     }.get(equation.__name__, (x,))
     run = {}
@@ -176,18 +176,39 @@ def test_scores_that_become_their_gradient_give_the_loss_and_the_gradients_of_th
     """Kills: a target that is not subtracted, a row without its own share of the loss, a bias left out, an overflow."""
     generator = torch.Generator().manual_seed(seed)
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
-    drawn = {"x": draw(5, 3) * size, "weight": draw(7, 3), "bias": draw(7)}
+    x, weight, bias = draw(5, 3) * size, draw(7, 3), draw(7)
     target = torch.randint(7, (5,), generator=generator)
     share = torch.ones(5, dtype=torch.float64) if shares == "equal" else draw(5)
     results = {}
     for kind in ("equations", "fused"):
-        arguments = {name: value.clone().requires_grad_() for name, value in drawn.items()}
+        layer, asked = nn.Linear(3, 7, dtype=torch.float64), x.clone().requires_grad_()
+        layer.load_state_dict({"weight": weight, "bias": bias})
         with kernels.use(kind):
-            surprise = losses.projected_cross_entropy(**arguments, target=target)
+            surprise = losses.projected_cross_entropy(asked, layer, target)
         (surprise * share).sum().backward()
-        results[kind] = {"surprise": surprise.detach(), **{name: value.grad for name, value in arguments.items()}}
-    for name, written in results["equations"].items():
-        assert_close(results["fused"][name], written, LAYER, 1 + size * float(written.abs().max()))
+        results[kind] = (surprise.detach(), asked.grad, layer.weight.grad, layer.bias.grad)
+    for written, fused in zip(*results.values(), strict=True):
+        assert_close(fused, written, LAYER, 1 + size * float(written.abs().max()))
+
+
+class Doubled(nn.Linear):
+    """Somebody's own layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Twice what the weights say."""
+        return 2 * super().forward(x)
+
+
+def test_a_layer_that_is_more_than_its_weights_is_asked_itself() -> None:
+    """Kills: reading the weights of an adapter's layer, or one with hooks, past what it does."""
+    x, target = torch.ones(2, 3), torch.tensor([0, 1])
+    doubled, hooked = Doubled(3, 5), nn.Linear(3, 5)
+    hooked.register_forward_hook(lambda _layer, _given, answer: answer + 1)
+    for layer in (doubled, hooked, nn.Linear(3, 5, bias=False)):
+        for written, fused in zip(*under_both(attention.linear_together, x, [layer, layer]), strict=True):
+            assert torch.equal(written, fused)
+        written, fused = under_both(losses.projected_cross_entropy, x, layer, target)
+        assert_close(fused, written, LAYER, 1 + float(written.detach().abs().max()))
 
 
 def test_layers_together_give_what_each_gives_alone() -> None:

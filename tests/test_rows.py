@@ -82,6 +82,13 @@ def test_a_class_is_learned_from_tokens_as_beside_padding(batch: dict[str, Tenso
     assert_close(part.mean, loss, STACK, 1 + loss.detach().abs())
 
 
+def test_what_is_wrong_in_one_row_stays_in_it() -> None:
+    """Kills: a neighbour's token in the place of padding, whose NaN a weight of zero would not keep out."""
+    rows = Rows.of(torch.tensor([[1, 1, 1], [0, 0, 1], [0, 1, 1]]))
+    x = torch.tensor([[[float("nan")]] * 3, [[5.0]] * 3, [[7.0]] * 3])
+    assert rows.unpack(rows.pack(x))[1:].flatten().tolist() == [5.0, 5.0, 5.0, 7.0, 7.0, 7.0]
+
+
 def test_a_label_at_padding_is_computed_as_in_a_call() -> None:
     model = drawn(BertForPreTraining)
     batch = {"input_ids": torch.tensor([[2, 7, 8], [2, 9, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}

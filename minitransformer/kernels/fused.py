@@ -63,9 +63,21 @@ def attention_with_dropout(
 
 def linear_together(x: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
     """Fused twin of `attention.linear_together`: one multiplication by all matrices side by side."""
+    if not all(map(is_plain, layers)):
+        return [layer(x) for layer in layers]
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers])
     return list(torch.split(F.linear(x, weight, bias), [layer.out_features for layer in layers], dim=-1))
+
+
+def is_plain(layer: nn.Linear) -> bool:
+    """Whether a layer is its weight and its bias and nothing else: not somebody's own class, and without hooks.
+
+    >>> is_plain(nn.Linear(2, 3)), is_plain(nn.Linear(2, 3, bias=False))
+    (True, False)
+    """
+    has_hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    return type(layer) is nn.Linear and layer.bias is not None and not has_hooks
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-12) -> Tensor:
@@ -150,9 +162,11 @@ def token_cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float =
     return F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing).reshape(target.shape)
 
 
-def projected_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+def projected_cross_entropy(x: Tensor, layer: nn.Linear, target: Tensor) -> Tensor:
     """Fused twin of `losses.projected_cross_entropy`: the logits become their own gradient, in the same memory."""
-    return ProjectedCrossEntropy.apply(x, weight, bias, target)  # type: ignore[no-any-return, no-untyped-call]
+    if not is_plain(layer):
+        return token_cross_entropy(layer(x), target)
+    return ProjectedCrossEntropy.apply(x, layer.weight, layer.bias, target)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class ProjectedCrossEntropy(torch.autograd.Function):

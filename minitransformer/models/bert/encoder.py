@@ -87,8 +87,10 @@ class BertModel(BertPreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if skip_padding and not (output_attentions or output_hidden_states):
-            return self.read_tokens(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        x, may_attend = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+            inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+            x = self.read_tokens(attention_mask, *self.embed(*inputs, skip_padding=True))
+            return BaseModelOutputWithPooling(x, None if self.pooler is None else self.pooler(x))
+        x, may_attend, _ = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         hidden_states = tuple(self.encoder.hidden_states(x, may_attend))
         attentions = None
         if output_attentions:
@@ -103,19 +105,16 @@ class BertModel(BertPreTrainedModel):
 
     def read_tokens(
         self,
-        input_ids: Tensor | None,
-        attention_mask: Tensor | None,
-        token_type_ids: Tensor | None,
-        position_ids: Tensor | None,
-        inputs_embeds: Tensor | None,
-    ) -> BaseModelOutputWithPooling:
-        """What `forward` gives at tokens, and zeros at padding, for which nothing is computed."""
-        x, may_attend, rows = self.embed_packed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        attention_mask: Num[Tensor, "B L"] | None,
+        x: Float[Tensor, "_ _ D"],
+        may_attend: Bool[Tensor, "B 1 1 L"] | None,
+        rows: Rows | None,
+    ) -> Float[Tensor, "B L D"]:
+        """The last hidden state at tokens, and zeros at padding."""
         x = self.encoder(x, may_attend, rows)
-        x = x if rows is None else rows.unpack(x)
-        if attention_mask is not None:
-            x = x.masked_fill((attention_mask == 0)[..., None], 0.0)
-        return BaseModelOutputWithPooling(x, None if self.pooler is None else self.pooler(x))
+        if rows is not None:
+            x = rows.unpack(x)
+        return x if attention_mask is None else x.masked_fill((attention_mask == 0)[..., None], 0.0)
 
     def answers_at(
         self,
@@ -131,40 +130,9 @@ class BertModel(BertPreTrainedModel):
 
         With `skip_padding` nothing is computed for padding, and what is given at a position of padding means nothing.
         """
-        x, may_attend, rows = self.embed_packed(
-            input_ids, attention_mask if skip_padding else None, token_type_ids, position_ids, inputs_embeds
-        )
-        if not skip_padding and attention_mask is not None:
-            may_attend = padding(attention_mask)
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        x, may_attend, rows = self.embed(*inputs, skip_padding=skip_padding)
         return self.encoder.answers_at(positions, x, may_attend, rows)
-
-    def embed_packed(
-        self,
-        input_ids: Tensor | None,
-        attention_mask: Tensor | None,
-        token_type_ids: Tensor | None,
-        position_ids: Tensor | None,
-        inputs_embeds: Tensor | None,
-    ) -> tuple[Float[Tensor, "_ _ D"], Bool[Tensor, "B 1 1 L"] | None, Rows | None]:
-        """The input of the first block, without its padding where that is worth it; positions count from 0 in a row."""
-        given = input_ids if input_ids is not None else inputs_embeds
-        rows = None
-        if attention_mask is not None and given is not None and attention_mask.shape == given.shape[:2]:
-            rows = Rows.worth_packing(attention_mask)
-        if attention_mask is None or rows is None:
-            return *self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds), None
-        shape = rows.is_token.shape
-        if position_ids is None:
-            position_ids = self.embeddings.count_positions(shape[1], rows.place.device)
-        if token_type_ids is not None:
-            token_type_ids = rows.without_padding(token_type_ids.expand(shape))
-        x = self.embeddings(
-            None if input_ids is None else rows.without_padding(input_ids),
-            token_type_ids,
-            rows.without_padding(position_ids.expand(shape)),
-            None if inputs_embeds is None else rows.pack(inputs_embeds),
-        )
-        return x, padding(attention_mask), rows
 
     def embed(
         self,
@@ -173,17 +141,27 @@ class BertModel(BertPreTrainedModel):
         token_type_ids: Tensor | None,
         position_ids: Tensor | None,
         inputs_embeds: Tensor | None,
-    ) -> tuple[Float[Tensor, "B L D"], Bool[Tensor, "B 1 1 L"] | None]:
-        """The input of the first block, and which of its positions may be read."""
+        skip_padding: bool = False,
+    ) -> tuple[Float[Tensor, "_ _ D"], Bool[Tensor, "B 1 1 L"] | None, Rows | None]:
+        """The input of the first block, which of its positions may be read, and its rows, if they were packed."""
+        given = input_ids if input_ids is not None else inputs_embeds
+        rows = None
+        if attention_mask is not None and given is not None:
+            require_mask_shape(attention_mask, given)
+            rows = Rows.worth_packing(attention_mask) if skip_padding else None
+        if rows is not None:
+            if position_ids is None:  # in a row they count from 0, wherever it begins among the tokens of all
+                position_ids = self.embeddings.count_positions(rows.is_token.shape[1], rows.place.device)
+            given_all = (input_ids, token_type_ids, position_ids, inputs_embeds)
+            input_ids, token_type_ids, position_ids, inputs_embeds = map(rows.pack_if_given, given_all)
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
-        require_mask_shape(attention_mask, x)
-        return x, None if attention_mask is None else padding(attention_mask)
+        return x, None if attention_mask is None else padding(attention_mask), rows
 
 
-def require_mask_shape(attention_mask: Tensor | None, x: Tensor) -> None:
+def require_mask_shape(attention_mask: Tensor, given: Tensor) -> None:
     """Refuse an attention mask that does not say of each token whether it is one."""
-    if attention_mask is not None and attention_mask.shape != x.shape[:2]:
+    if attention_mask.shape != given.shape[:2]:
         raise InputError(
-            f"attention_mask has shape {tuple(attention_mask.shape)}, but the input has {tuple(x.shape[:2])}; "
+            f"attention_mask has shape {tuple(attention_mask.shape)}, but the input has {tuple(given.shape[:2])}; "
             "give one 1 or 0 for each token"
         )
