@@ -186,7 +186,7 @@ def picture(results: Results, draw: Callable[[Axes], None] | None = None) -> Fig
     """Bars of every column of ratios, one group for each row, with a line from the lowest turn to the highest."""
     figure = Figure(figsize=(8, max(2.5, 0.45 * len(results.rows) + 1.5)), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(results.title, loc="left", color=INK)
+    figure.suptitle(results.title, x=0.01, ha="left", color=INK, wrap=True)
     plain(axes)
     (draw or (lambda where: draw_ratios(where, results.rows)))(axes)
     return figure
@@ -209,4 +209,4 @@ def draw_ratios(axes: Axes, rows: list[Row]) -> None:
     axes.axvline(1, color=FAINT)
     axes.set_xlabel("times as fast")
     if names:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
