@@ -11,6 +11,8 @@ PACKAGE = Path(__file__).parent / "minitransformer"
 # The laws are given anyone's functions, and hypothesis's strategies, whose types cannot be checked.
 CHECKED = [f"minitransformer.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in ("__init__", "laws")]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+# Triton compiles functions from their source, so they can't be wrapped, nor imported where it is not installed.
+collect_ignore = [str(PACKAGE / "kernels" / "triton_attention.py")]
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from tables import as_table
 HERE = Path(__file__).parent
 SCRIPTS = (
     "roofline",
+    "attention",
     "startup",
     "data",
     "encode",

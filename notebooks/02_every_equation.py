@@ -180,6 +180,51 @@ agree(
 # %% [markdown]
 # **Notice:** no mean is taken away and there is no bias. Constant inputs survive it; the layer norm makes them 0.
 #
+# ## Attention by tiles (`eq:online-softmax`, `eq:tiled-attention`, `eq:tiled-attention-gradient`)
+#
+# $$
+# m' = \max(m, \max s), \qquad \ell' = e^{m - m'} \ell + \sum_j e^{s_j - m'}, \qquad
+# o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j
+# $$
+#
+# Attention itself stands in the first notebook, with its matrix of all queries by all keys. Here is how to read without
+# it. Keys come a few at a time, and three numbers are carried: the largest score so far, the sum of exponentials under
+# it, and the sum of values under them. A larger maximum makes all earlier exponentials too large by the same factor.
+
+# %%
+scores, values = np.array([[0.0, math.log(2), math.log(4)]]), np.array([[7.0], [14.0], [21.0]])
+carried = (np.array([[-np.inf]]), np.array([[0.0]]), np.array([[0.0]]))
+for j in range(3):  # one key at a time
+    given = (*carried, scores[:, j : j + 1], values[j : j + 1])
+    carried = reference.kernels.tiled.online_softmax(*given)
+    for by_numpy, by_torch in zip(carried, kernels.tiled.online_softmax(*map(torch.tensor, given))):
+        np.testing.assert_allclose(by_torch, by_numpy)
+    print("largest {:.3f}, sum {:.2f}, read {:.2f}".format(*(part.item() for part in carried)))
+largest, total, read = carried
+agree(read / total, attention.softmax(torch.tensor(scores)) @ torch.tensor(values))
+
+# %% [markdown]
+# $$
+# O = \frac{o}{\ell}, \qquad \lambda = m + \ln \ell, \qquad
+# A = \exp(S - \lambda), \qquad \delta = \sum_e O_e\, \partial O_e, \qquad \partial S = A \circ (\partial O\, V^\top - \delta)
+# $$
+#
+# On the way back every weight is computed once more, from its score and the one number $\lambda$ that was kept.
+
+# %%
+query, key, value, upstream = (torch.randn(n, 2) for n in (3, 5, 5, 3))
+arrays = [tensor.numpy() for tensor in (query, key, value)]
+read, log_sum = kernels.tiled.tiled_attention(query, key, value, tile=(2, 2))
+agree(reference.kernels.tiled.tiled_attention(*arrays, tile=(1, 3))[0], read)
+agree(reference.attention.scaled_dot_product_attention(*arrays), read)
+by_tiles = kernels.tiled.tiled_attention_gradient(upstream, query, key, value, read, log_sum, tile=(2, 2))
+for by_numpy, by_torch in zip(reference.attention.attention_gradient(upstream.numpy(), *arrays), by_tiles):
+    agree(by_numpy, by_torch)
+
+# %% [markdown]
+# **The classic mistake** is to mend the sum and forget what was read, or the other way round: with one tile it is right,
+# so a test on a short text passes.
+#
 # ## Dropout (`eq:dropout`)
 #
 # $$

@@ -20,9 +20,9 @@ torch.set_num_threads(1)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
-@pytest.fixture(params=kernels.KINDS)
+@pytest.fixture(params=("equations", "fused"))
 def kernels_in_use(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run the test twice: through the written equations, and through their fused twins."""
+    """Run the test twice: through the written equations, and through their fused twins; where it says so, by tiles."""
     with kernels.use(request.param):
         yield request.param
 

@@ -30,7 +30,10 @@ from minitransformer.laws.cases import (
 )
 from minitransformer.laws.tolerances import LAYER, SUM, assert_close, assert_same
 
-pytestmark = pytest.mark.usefixtures("kernels_in_use")
+pytestmark = [
+    pytest.mark.usefixtures("kernels_in_use"),
+    pytest.mark.parametrize("kernels_in_use", ["equations", "fused", "tiled"], indirect=True),
+]
 
 Function = Callable[..., Tensor]
 

@@ -66,8 +66,9 @@ def test_a_mutant_says_what_is_wrong_and_what_it_looks_like(each: Mutant) -> Non
 def test_a_mutant_takes_what_ours_takes(each: Mutant) -> None:
     ours = list(signature(CLAIMS[each.claim]).parameters.values())
     theirs = list(signature(each.function).parameters.values())
-    # Attention's dropout has laws of its own, elsewhere; what builds a module is no part of what it computes.
-    names = [parameter.name for parameter in ours if parameter.name not in ("dropout_rate", "build")]
+    # Attention's dropout and its past have tests elsewhere; what builds a module is no part of what it computes.
+    elsewhere = ("dropout_rate", "seed", "kept", "causal", "build")
+    names = [parameter.name for parameter in ours if parameter.name not in elsewhere]
     assert [parameter.name for parameter in theirs] == names
     assert [parameter.default for parameter in theirs] == [parameter.default for parameter in ours[: len(theirs)]]
 

@@ -19,6 +19,7 @@ from minitransformer import (
     word_vectors,
 )
 from minitransformer.errors import InputError
+from minitransformer.kernels import tiled
 from minitransformer.laws import modules, training_functions
 from minitransformer.objectives import masked_lm, next_sentence
 
@@ -27,6 +28,9 @@ CLAIMS: dict[str, Callable[..., Any]] = {
     "log-softmax": attention.log_softmax,
     "attention-weights": attention.attention_weights,
     "attention": attention.scaled_dot_product_attention,
+    "online-softmax": tiled.online_softmax,
+    "tiled-attention": tiled.tiled_attention,
+    "tiled-attention-gradient": tiled.tiled_attention_gradient,
     "multi-head-attention": modules.multi_head_attention,
     "layer-norm": norm.layer_norm,
     "rms-norm": norm.rms_norm,
