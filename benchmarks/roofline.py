@@ -168,11 +168,15 @@ def kernels_of(config: BertConfig, n_tokens: int, length: int) -> list[tuple[str
     ]
 
 
+COMPARED = ("equations", "fused")
+"""The kinds of kernels that are measured."""
+
+
 def measured_kernels(config: BertConfig, n_tokens: int, length: int, seconds: float) -> list[Point]:
     """Every kernel, by its equation and by its fused twin."""
     points = []
     for name, operations, n_bytes, action in kernels_of(config, n_tokens, length):
-        for kind in kernels.KINDS:
+        for kind in COMPARED:
             with kernels.use(kind), torch.no_grad():
                 points.append(Point(name, kind, operations, n_bytes, fastest(action, seconds)))
     return points
@@ -183,7 +187,7 @@ def measured_steps(config: BertConfig, n_sequences: int, length: int, seconds: f
     work = Work(config, [length] * n_sequences)
     operations, n_bytes = sum(training_operations(work).values()), sum(training_bytes(work).values())
     points = []
-    for kind in kernels.KINDS:
+    for kind in COMPARED:
         with kernels.use(kind):
             step = training_step(config, n_sequences, length)
             points.append(Point("training step", kind, operations, n_bytes, fastest(step, seconds)))
