@@ -1,7 +1,9 @@
 """Blocks: attention and feed-forward, each with its residual connection; and stacks of blocks."""
 
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -217,16 +219,32 @@ class Stack(nn.Module):
     With `recomputes`, a block keeps only its input while training, and is computed once more on the way back, with the
     same dropout: less memory for a third more time. Result and gradients are the same.
 
+    With `compiles`, blocks are computed by code that `torch.compile` made of them while training. All blocks and all
+    lengths share it.
+
     Source: Chen et al. 2016, §3 (there called checkpoints).
     """
 
     recomputes = False
+    compiles = False
 
     def run(self, part: Callable[..., Tensor], *inputs: Tensor | Rows | None) -> Tensor:
         """Compute a part of the stack."""
+        if self.compiles and self.training:
+            part = partial(compiled_part(), part)
         if not (self.recomputes and self.training):
             return part(*inputs)
         return checkpoint(part_under(kernels.active(), part), *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+@cache
+def compiled_part() -> Callable[..., Tensor]:
+    """The one function that computes any part of any stack: what is made for a block serves all that are alike."""
+
+    def computed(part: Callable[..., Tensor], *inputs: Tensor | Rows | None) -> Tensor:
+        return part(*inputs)
+
+    return torch.compile(computed, dynamic=True)
 
 
 def part_under(kind: str, part: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -187,6 +187,15 @@ class PretrainedModel(nn.Module):
             if isinstance(stack, Stack):
                 stack.recomputes = whether
 
+    def compile_blocks(self, whether: bool = True) -> None:
+        """Compute blocks, while training, by what `torch.compile` makes of them: once for all blocks and all lengths.
+
+        What depends on the words of a batch stays outside: packing rows, and finding the positions that are asked.
+        """
+        for stack in self.modules():
+            if isinstance(stack, Stack):
+                stack.compiles = whether
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""

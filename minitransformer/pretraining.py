@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,8 +59,8 @@ class PretrainingPlan:
     """Highest rate, after the warm-up."""
     warmup_steps: int = 200
     """Updates until the highest rate."""
-    bf16: bool = False
-    """Compute in bfloat16."""
+    bf16: bool | Literal["auto"] = False
+    """Compute in bfloat16; "auto" does so where the processor or the GPU has instructions for it."""
     held_out: float = 0.1
     """Share of the documents that is never trained on."""
     save_steps: int = 500
@@ -283,7 +283,7 @@ def evaluate_pretraining(
     n_right = n_hits = 0
     with evaluating(model), torch.no_grad():
         for first in range(0, len(pairs), EVALUATION_BATCH):
-            batch = collate(pairs.__getitems__(range(first, min(first + EVALUATION_BATCH, len(pairs)))))
+            batch: dict[str, Any] = collate(pairs.__getitems__(range(first, min(first + EVALUATION_BATCH, len(pairs)))))
             sums = add_parts(sums, model.training_losses(**batch))
             words_right, follows_right = count_right(model, batch)
             n_hits, n_right = n_hits + words_right, n_right + follows_right

@@ -35,8 +35,8 @@ class Rows:
 
     @classmethod
     def worth_packing(cls, attention_mask: Num[Tensor, "B L"]) -> "Rows | None":
-        """The rows of a batch of which enough is padding, on a CPU; an accelerator would have to wait for the count."""
-        if attention_mask.device.type != "cpu" or torch.compiler.is_compiling():
+        """The rows of a batch of which enough is padding."""
+        if torch.compiler.is_compiling():
             return None
         n_tokens = int(attention_mask.count_nonzero())
         is_worth = 0 < n_tokens <= (1 - LEAST_PADDING) * attention_mask.numel()
@@ -51,6 +51,10 @@ class Rows:
         first = lengths.cumsum(0) - lengths
         token = first + (is_token.cumsum(dim=1) - 1).clamp(min=0)
         return cls(is_token, place, token.clamp(max=len(place) - 1).flatten())
+
+    def to(self, device: torch.device) -> "Rows":
+        """The same on a device."""
+        return Rows(*(part.to(device, non_blocking=True) for part in (self.is_token, self.place, self.token)))
 
     def pack(self, x: Num[Tensor, "B L ..."]) -> Num[Tensor, "1 T ..."]:
         """The tokens alone."""

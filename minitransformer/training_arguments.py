@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -112,12 +112,12 @@ class TrainingArguments:
     """Leave out an update whose loss or gradient is no number, and log that, where the run would stop with an error."""
 
     # In which numbers, and where.
-    bf16: bool = False
-    """Compute in bfloat16, and keep float32 parameters."""
+    bf16: bool | Literal["auto"] = False
+    """Compute in bfloat16, and keep float32 parameters; "auto" does so where the device has instructions for it."""
     fp16: bool = False
     """Compute in float16 on a GPU, with a scaled loss, and keep float32 parameters."""
     torch_compile: bool = False
-    """Compile the model with `torch.compile`."""
+    """Compile the model with `torch.compile`, once for all lengths; a model of ours block by block."""
     gradient_checkpointing: bool = False
     """Compute each block again in the backward pass, and keep nothing of it until then."""
     gradient_checkpointing_kwargs: dict[str, Any] | None = None
@@ -253,6 +253,8 @@ class TrainingArguments:
             require_one_of(name, getattr(self, name), STRATEGIES)
         for reporter in self.reporters:
             require_one_of("report_to", reporter, REPORTERS)
+        if self.bf16 not in (False, True, "auto"):
+            raise InputError(f"bf16={self.bf16!r} is not one of (False, True, 'auto')")
         if self.fsdp not in (False, True, "", "full_shard"):
             raise InputError(f"fsdp={self.fsdp!r} is not one of (False, True, 'full_shard')")
 

@@ -225,7 +225,8 @@ def adamw_update(
     weight_decay: float,
 ) -> None:
     """Fused twin of `optimizer.adamw_update`: one kernel for all parameters of a group."""
-    steps_before = [torch.tensor(float(step - 1), device=parameter.device) for parameter in parameters]
+    # Filled where a parameter is: for a number that is brought there, the processor would wait.
+    steps_before = [torch.full((), step - 1.0, device=parameter.device) for parameter in parameters]
     torch_adamw(
         list(parameters),
         list(gradients),

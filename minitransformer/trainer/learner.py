@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minitransformer.errors import InputError
 from minitransformer.losses import LossPart
-from minitransformer.optimizer import AdamW, clip_global_norm, global_norm, held_here
+from minitransformer.optimizer import AdamW, global_norm, held_here
 from minitransformer.trainer.loss_parts import (
     LossInParts,
     LossOf,
@@ -22,6 +22,7 @@ from minitransformer.trainer.loss_parts import (
     with_any_labels,
 )
 from minitransformer.trainer.noise import noisy_embeddings
+from minitransformer.trainer.precision import computing_type
 from minitransformer.trainer.processes import Processes
 from minitransformer.trainer.randomness import seed_of
 from minitransformer.trainer.reading import Batch, MicroBatch, count_tokens, in_pieces, to_device
@@ -70,6 +71,7 @@ class Learner:
         self.processes = processes
         self.tell = tell
         self.device = processes.device(args.use_cpu)
+        self.dtype = computing_type(args, self.device)
         self.model = model
         prepare(model, args)
         self.losses = LossInParts(model, loss_of, args.label_smoothing_factor)
@@ -77,7 +79,7 @@ class Learner:
         if args.fsdp and processes.n_processes > 1:
             self.whole = self.share_out(optimizers)
         model.to(self.device)
-        self.compiled: nn.Module = torch.compile(self.losses) if args.torch_compile else self.losses  # type: ignore[assignment]
+        self.compiled = self.losses if not args.torch_compile or compiles_blocks(model) else compiled_whole(self.losses)
         self.losses_together: nn.Module = self.compiled
         self.is_together = processes.n_processes == 1 or self.whole is not None  # else it needs a batch
         if self.whole is None:
@@ -149,10 +151,12 @@ class Learner:
         """Train inside the block: dropout on, and noise on word vectors where it was asked for."""
         self.model.train()
         alpha = self.args.neftune_noise_alpha
-        if not alpha:
-            yield
-            return
-        with noisy_embeddings(self.model.get_input_embeddings(), alpha):  # type: ignore[operator]
+        with ExitStack() as until_the_end:
+            if alpha:
+                until_the_end.enter_context(noisy_embeddings(self.model.get_input_embeddings(), alpha))  # type: ignore[operator]
+            if self.args.torch_compile and compiles_blocks(self.model):
+                self.model.compile_blocks(True)  # type: ignore[operator]
+                until_the_end.callback(self.model.compile_blocks, False)  # type: ignore[arg-type]
             yield
 
     def come_together(self, batch: Batch) -> None:
@@ -187,8 +191,8 @@ class Learner:
 
     def precision(self) -> torch.autocast:
         """Compute in half the bits where asked to."""
-        dtype = torch.float16 if self.args.fp16 else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.args.bf16 or self.args.fp16)
+        enabled = self.dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
 
     def gradients(self, micro_batches: Sequence[MicroBatch], step: int) -> dict[str, LossPart]:
         """Gradients and loss of an update; where memory runs out, in smaller pieces if that is allowed."""
@@ -234,7 +238,8 @@ class Learner:
     ) -> dict[str, LossPart]:
         """Add the gradients of a micro-batch, divided by the counts of the update, and give the parts of its loss."""
         counts_for_nothing = not any(count.values())
-        batch = to_device(with_any_labels(batch) if counts_for_nothing else batch, self.device)
+        batch = with_any_labels(batch) if counts_for_nothing else batch
+        batch = to_device(self.losses.with_what_is_asked(batch), self.device)
         with self.processes.averaging_gradients(self.losses_together, now=is_last):
             with self.precision():
                 totals = self.losses_together(batch, 1 if counts_for_nothing else count.get("loss", 0))
@@ -247,17 +252,11 @@ class Learner:
 
     def clip_gradients(self) -> float:
         """Shorten the gradients to `max_grad_norm`, and give the norm from before."""
-        learning = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        gradients = [held_here(parameter.grad) for parameter in learning if parameter.grad is not None]
+        gradients = [held_here(parameter.grad) for parameter in self.model.parameters() if parameter.grad is not None]
         norm = self.norm_of_all(gradients)
         longest = self.args.max_grad_norm
-        if not 0 < longest < norm < math.inf:
-            return norm
-        if self.whole is not None:
-            torch._foreach_mul_(gradients, longest / norm)
-            return norm
-        for parameter, gradient in zip(learning, clip_global_norm(gradients, longest), strict=True):
-            parameter.grad = gradient
+        if 0 < longest < norm < math.inf:
+            torch._foreach_mul_(gradients, longest / norm)  # eq:clip-global-norm, in the memory that they have
         return norm
 
     def norm_of_all(self, gradients: Sequence[Tensor]) -> float:
@@ -312,6 +311,16 @@ def prepare(model: nn.Module, args: TrainingArguments) -> None:
         model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)  # type: ignore[operator]
     if args.neftune_noise_alpha:
         require_method(model, "get_input_embeddings", f"neftune_noise_alpha={args.neftune_noise_alpha}")
+
+
+def compiles_blocks(model: nn.Module) -> bool:
+    """Whether a model can have its blocks compiled, and leaves what depends on a batch's words out of them."""
+    return hasattr(model, "compile_blocks")
+
+
+def compiled_whole(losses: nn.Module) -> nn.Module:
+    """Any other model with its loss, compiled once for all lengths."""
+    return torch.compile(losses, dynamic=True)  # type: ignore[return-value]
 
 
 def adamw(model: nn.Module, args: TrainingArguments) -> AdamW:

@@ -41,6 +41,16 @@ class LossInParts(nn.Module):
         """Whether the model gives its loss in parts itself."""
         return self.loss_of is None and not self.label_smoothing and hasattr(self.model, "training_losses")
 
+    def has_one_part(self, batch: Batch) -> bool:
+        """Whether the loss is of one part: then it is the mean that an output tells, times what it is over."""
+        return list(self.counts(batch)) == ["loss"]
+
+    def with_what_is_asked(self, batch: Batch) -> Batch:
+        """A batch, and what its loss asks for, if the model can tell: found before the batch goes to an accelerator."""
+        if not (self.has_parts and hasattr(self.model, "what_is_asked")):
+            return batch
+        return {**batch, "asked": self.model.what_is_asked(**batch)}  # type: ignore[operator]
+
     def counts(self, batch: Batch) -> dict[str, int]:
         """How many labels each part of the loss will be over; the labels say so before anything is computed.
 
@@ -67,14 +77,15 @@ class LossInParts(nn.Module):
 
     def with_output(self, batch: Batch, count: int) -> tuple[Totals, Any]:
         """The same, and the output that the loss is of, where one pass gives both; else None."""
-        if self.has_parts or (self.loss_of is None and self.label_smoothing):
-            return self.forward(batch, count), None
         if self.loss_of is not None:
             loss, output = self.loss_of(self.model, batch, count, return_outputs=True)
-        else:
-            output = self.model(**batch)
-            loss = mean_loss(output, self.model)
-        return {"loss": loss * count}, output
+            return {"loss": loss * count}, output
+        if self.label_smoothing or (self.has_parts and not self.has_one_part(batch)):
+            return self.forward(batch, count), None
+        output = self.model(**batch)
+        if self.has_parts and getattr(output, "loss", None) is None:
+            return self.forward(batch, count), output
+        return {"loss": mean_loss(output, self.model) * count}, output
 
     def outputs(self, batch: Batch) -> Any:
         """What the model says of a batch."""

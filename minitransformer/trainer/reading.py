@@ -218,8 +218,8 @@ def only_columns(example: Any, columns: frozenset[str]) -> Any:
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
-    """Bring a batch to a device; what is no tensor stays as it is."""
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    """Bring a batch to a device; what cannot be brought there stays as it is."""
+    return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
 
 def in_pieces(micro_batches: Sequence[MicroBatch], size: int) -> list[MicroBatch]:

@@ -2,13 +2,14 @@
 
 from functools import partial
 
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from minitransformer.blocks import Encoder, PostNorm
 from minitransformer.embeddings import Embeddings
 from minitransformer.errors import InputError
 from minitransformer.heads import Pooler
+from minitransformer.models.bert.asked import Asked, rows_of, visible
 from minitransformer.models.bert_config import ACTIVATIONS, BertConfig
 from minitransformer.models.outputs import BaseModelOutputWithPooling
 from minitransformer.norm import LayerNorm
@@ -87,10 +88,12 @@ class BertModel(BertPreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if skip_padding and not (output_attentions or output_hidden_states):
-            inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-            x = self.read_tokens(attention_mask, *self.embed(*inputs, skip_padding=True))
+            rows = rows_of(attention_mask)
+            x = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, rows)
+            x = self.read_tokens(x, attention_mask, rows)
             return BaseModelOutputWithPooling(x, None if self.pooler is None else self.pooler(x))
-        x, may_attend, _ = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        x = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        may_attend = None if attention_mask is None else padding(attention_mask)
         hidden_states = tuple(self.encoder.hidden_states(x, may_attend))
         attentions = None
         if output_attentions:
@@ -104,35 +107,29 @@ class BertModel(BertPreTrainedModel):
         )
 
     def read_tokens(
-        self,
-        attention_mask: Num[Tensor, "B L"] | None,
-        x: Float[Tensor, "_ _ D"],
-        may_attend: Bool[Tensor, "B 1 1 L"] | None,
-        rows: Rows | None,
+        self, x: Float[Tensor, "_ _ D"], attention_mask: Num[Tensor, "B L"] | None, rows: Rows | None
     ) -> Float[Tensor, "B L D"]:
         """The last hidden state at tokens, and zeros at padding."""
-        x = self.encoder(x, may_attend, rows)
+        x = self.encoder(x, visible(attention_mask), rows)
         if rows is not None:
             x = rows.unpack(x)
         return x if attention_mask is None else x.masked_fill((attention_mask == 0)[..., None], 0.0)
 
     def answers_at(
         self,
-        positions: Int[Tensor, "B P"],
+        asked: Asked,
         input_ids: Int[Tensor, "B L"] | None = None,
         attention_mask: Num[Tensor, "B L"] | None = None,
         token_type_ids: Int[Tensor, "#B L"] | None = None,
         position_ids: Int[Tensor, "#B L"] | None = None,
         inputs_embeds: Float[Tensor, "B L D"] | None = None,
-        skip_padding: bool = True,
     ) -> Float[Tensor, "B P D"]:
-        """The last hidden state at some positions, for the price of a last block at these alone.
+        """The last hidden state at the positions that are asked, for the price of a last block at these alone.
 
-        With `skip_padding` nothing is computed for padding, and what is given at a position of padding means nothing.
+        Where `asked` has rows, nothing is computed for padding, and what is given at a position of it means nothing.
         """
-        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        x, may_attend, rows = self.embed(*inputs, skip_padding=skip_padding)
-        return self.encoder.answers_at(positions, x, may_attend, rows)
+        x = self.embed(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, asked.rows)
+        return self.encoder.answers_at(asked.positions, x, asked.may_attend, asked.rows)
 
     def embed(
         self,
@@ -141,21 +138,18 @@ class BertModel(BertPreTrainedModel):
         token_type_ids: Tensor | None,
         position_ids: Tensor | None,
         inputs_embeds: Tensor | None,
-        skip_padding: bool = False,
-    ) -> tuple[Float[Tensor, "_ _ D"], Bool[Tensor, "B 1 1 L"] | None, Rows | None]:
-        """The input of the first block, which of its positions may be read, and its rows, if they were packed."""
+        rows: Rows | None = None,
+    ) -> Float[Tensor, "_ _ D"]:
+        """The input of the first block, packed if there are rows."""
         given = input_ids if input_ids is not None else inputs_embeds
-        rows = None
         if attention_mask is not None and given is not None:
             require_mask_shape(attention_mask, given)
-            rows = Rows.worth_packing(attention_mask) if skip_padding else None
         if rows is not None:
             if position_ids is None:  # in a row they count from 0, wherever it begins among the tokens of all
                 position_ids = self.embeddings.count_positions(rows.is_token.shape[1], rows.place.device)
             given_all = (input_ids, token_type_ids, position_ids, inputs_embeds)
             input_ids, token_type_ids, position_ids, inputs_embeds = map(rows.pack_if_given, given_all)
-        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
-        return x, None if attention_mask is None else padding(attention_mask), rows
+        return self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)  # type: ignore[no-any-return]
 
 
 def require_mask_shape(attention_mask: Tensor, given: Tensor) -> None:

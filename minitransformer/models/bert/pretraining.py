@@ -8,7 +8,8 @@ from torch import Tensor
 
 from minitransformer.errors import InputError
 from minitransformer.heads import MaskedWordHead, NextSentenceHead
-from minitransformer.losses import IGNORED, LossPart, cross_entropy, masked_lm_loss, next_sentence_loss
+from minitransformer.losses import LossPart, cross_entropy, masked_lm_loss, next_sentence_loss
+from minitransformer.models.bert.asked import Asked, count_of
 from minitransformer.models.bert.encoder import BertModel, BertPreTrainedModel
 from minitransformer.models.bert_config import ACTIVATIONS, BertConfig
 from minitransformer.models.outputs import BertForPreTrainingOutput, MaskedLMOutput, NextSentencePredictorOutput
@@ -54,19 +55,28 @@ class BertForPreTraining(BertPreTrainedModel):
         return BertForPreTrainingOutput(loss, words, follows, read.hidden_states, read.attentions)
 
     def training_losses(
-        self, labels: Int[Tensor, "B L"], next_sentence_label: Int[Tensor, " B"], **inputs: Any
+        self,
+        labels: Int[Tensor, "B L"],
+        next_sentence_label: Int[Tensor, " B"],
+        asked: Asked | None = None,
+        **inputs: Any,
     ) -> dict[str, LossPart]:
         """The parts of the loss, with the last block and the words' head computed only where something is asked."""
-        positions = asked_positions(labels)
-        skip_padding = not asks_for_padding(labels, inputs.get("attention_mask"))
-        hidden_BPD = self.bert.answers_at(positions, **inputs, skip_padding=skip_padding)
+        asked = asked or self.what_is_asked(labels, next_sentence_label=next_sentence_label, **inputs)
+        hidden_BPD = self.bert.answers_at(asked, **inputs)
         follows = self.next_sentence(self.bert.pooler(hidden_BPD))  # type: ignore[misc]
         return {
-            "masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels.gather(1, positions)),
+            "masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels, asked),
             "next_sentence_loss": LossPart(
-                cross_entropy(follows, next_sentence_label, reduction="sum"), count_of(next_sentence_label)
+                cross_entropy(follows, next_sentence_label, reduction="sum"), asked.counts["next_sentence_loss"]
             ),
         }
+
+    def what_is_asked(
+        self, labels: Int[Tensor, "B L"], attention_mask: Num[Tensor, "B L"] | None = None, **others: Any
+    ) -> Asked:
+        """What `training_losses` is to answer."""
+        return Asked.of_tokens(labels, attention_mask, self.training_counts(labels, **others))
 
     def training_counts(
         self, labels: Int[Tensor, "B L"], next_sentence_label: Int[Tensor, " B"], **_: Any
@@ -103,12 +113,19 @@ class BertForMaskedLM(BertPreTrainedModel):
         loss = None if labels is None else masked_lm_loss(words, labels)
         return MaskedLMOutput(loss, words, read.hidden_states, read.attentions)
 
-    def training_losses(self, labels: Int[Tensor, "B L"], **inputs: Any) -> dict[str, LossPart]:
+    def training_losses(
+        self, labels: Int[Tensor, "B L"], asked: Asked | None = None, **inputs: Any
+    ) -> dict[str, LossPart]:
         """The loss, with the last block and the head computed only where a word is to be predicted."""
-        positions = asked_positions(labels)
-        skip_padding = not asks_for_padding(labels, inputs.get("attention_mask"))
-        hidden_BPD = self.bert.answers_at(positions, **inputs, skip_padding=skip_padding)
-        return {"masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels.gather(1, positions))}
+        asked = asked or self.what_is_asked(labels, **inputs)
+        hidden_BPD = self.bert.answers_at(asked, **inputs)
+        return {"masked_lm_loss": predicted_words_loss(self.masked_word, hidden_BPD, labels, asked)}
+
+    def what_is_asked(
+        self, labels: Int[Tensor, "B L"], attention_mask: Num[Tensor, "B L"] | None = None, **_: Any
+    ) -> Asked:
+        """What `training_losses` is to answer."""
+        return Asked.of_tokens(labels, attention_mask, self.training_counts(labels))
 
     def training_counts(self, labels: Int[Tensor, "B L"], **_: Any) -> dict[str, int]:
         """How many words the loss is over."""
@@ -143,6 +160,25 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
         loss = None if labels is None else next_sentence_loss(follows, labels)
         return NextSentencePredictorOutput(loss, follows, read.hidden_states, read.attentions)
 
+    def training_losses(
+        self, labels: Int[Tensor, " B"], asked: Asked | None = None, **inputs: Any
+    ) -> dict[str, LossPart]:
+        """The loss, with the last block computed at [CLS] alone, and nothing at padding."""
+        asked = asked or self.what_is_asked(labels, **inputs)
+        hidden_B1D = self.bert.answers_at(asked, **inputs)
+        follows = self.next_sentence(self.bert.pooler(hidden_B1D))  # type: ignore[misc]
+        return {"loss": LossPart(cross_entropy(follows, labels, reduction="sum"), asked.counts["loss"])}
+
+    def what_is_asked(
+        self, labels: Int[Tensor, " B"], attention_mask: Num[Tensor, "B L"] | None = None, **_: Any
+    ) -> Asked:
+        """What `training_losses` is to answer."""
+        return Asked.of_rows(len(labels), labels.device, attention_mask, self.training_counts(labels))
+
+    def training_counts(self, labels: Int[Tensor, " B"], **_: Any) -> dict[str, int]:
+        """How many pairs the loss is over."""
+        return {"loss": count_of(labels)}
+
 
 def masked_word_head(config: BertConfig, bert: BertModel) -> MaskedWordHead:
     """The masked-word head of a configuration, tied to the word embeddings unless told otherwise."""
@@ -155,38 +191,10 @@ def masked_word_head(config: BertConfig, bert: BertModel) -> MaskedWordHead:
     )
 
 
-def count_of(labels: Int[Tensor, "..."]) -> int:
-    """How many labels count.
-
-    >>> count_of(torch.tensor([3, -100]))
-    1
-    """
-    return int((labels != IGNORED).sum())
-
-
-def asked_positions(labels: Int[Tensor, "B L"]) -> Int[Tensor, "B P"]:
-    """Of each row the first position, which is [CLS], then those with a label; shorter rows are filled with others.
-
-    >>> asked_positions(torch.tensor([[-100, -100, 7, 8], [-100, 9, -100, -100]])).tolist()
-    [[0, 2, 3], [0, 1, 2]]
-    """
-    is_asked = labels != IGNORED
-    is_asked[:, 0] = True
-    in_order = is_asked.int().argsort(dim=1, descending=True, stable=True)
-    return in_order[:, : int(is_asked.sum(dim=1).max())]
-
-
-def asks_for_padding(labels: Int[Tensor, "B L"], attention_mask: Num[Tensor, "B L"] | None) -> bool:
-    """Whether a label stands at padding, so that something has to be computed there too.
-
-    >>> asks_for_padding(torch.tensor([[7, 8]]), torch.tensor([[1, 0]]))
-    True
-    """
-    return attention_mask is not None and bool(((labels != IGNORED) & (attention_mask == 0)).any())
-
-
-def predicted_words_loss(head: MaskedWordHead, hidden: Float[Tensor, "B P D"], labels: Int[Tensor, "B P"]) -> LossPart:
+def predicted_words_loss(
+    head: MaskedWordHead, hidden: Float[Tensor, "B P D"], labels: Int[Tensor, "B L"], asked: Asked
+) -> LossPart:
     """The surprise at the words to be predicted; the other positions are not even scored."""
-    predicted = labels != IGNORED
-    surprise = head.surprise(hidden[predicted], labels[predicted])
-    return LossPart(surprise.sum(), len(surprise))
+    words = labels.gather(1, asked.positions).flatten()[asked.labelled]
+    surprise = head.surprise(hidden.flatten(0, 1)[asked.labelled], words)
+    return LossPart(surprise.sum(), asked.counts["masked_lm_loss"])

@@ -11,6 +11,7 @@ from torch import Tensor
 from minitransformer.errors import InputError
 from minitransformer.heads import ClassificationHead
 from minitransformer.losses import IGNORED, LossPart, binary_cross_entropy, cross_entropy, mean_squared_error
+from minitransformer.models.bert.asked import Asked, count_of
 from minitransformer.models.bert.encoder import BertModel, BertPreTrainedModel
 from minitransformer.models.bert_config import BertConfig
 from minitransformer.models.outputs import (
@@ -56,14 +57,24 @@ class BertForSequenceClassification(BertPreTrainedModel):
             )
         return SequenceClassifierOutput(loss, logits, read.hidden_states, read.attentions)
 
-    def training_losses(self, labels: Num[Tensor, "B ..."], **inputs: Any) -> dict[str, LossPart]:
+    def training_losses(
+        self, labels: Num[Tensor, "B ..."], asked: Asked | None = None, **inputs: Any
+    ) -> dict[str, LossPart]:
         """The loss, with the last block computed at [CLS] alone, and nothing at padding."""
-        first = torch.zeros(len(labels), 1, dtype=torch.long, device=labels.device)
-        logits = self.classifier(self.bert.pooler(self.bert.answers_at(first, **inputs)))  # type: ignore[misc]
+        asked = asked or self.what_is_asked(labels, **inputs)
+        hidden_B1D = self.bert.answers_at(asked, **inputs)
+        logits = self.classifier(self.bert.pooler(hidden_B1D))  # type: ignore[misc]
         kind = self.config.problem_type or problem_type(self.config.num_labels, labels)
-        count = self.training_counts(labels)["loss"]
+        count = asked.counts["loss"]
         total = PROBLEM_LOSSES[kind](logits, labels) * count if count else logits.sum() * 0.0
         return {"loss": LossPart(total, count)}
+
+    def what_is_asked(
+        self, labels: Num[Tensor, "B ..."], attention_mask: Num[Tensor, "B L"] | None = None, **_: Any
+    ) -> Asked:
+        """What `training_losses` is to answer; labels are looked at before they go to an accelerator."""
+        PROBLEM_CHECKS[self.config.problem_type or problem_type(self.config.num_labels, labels)](labels)
+        return Asked.of_rows(len(labels), labels.device, attention_mask, self.training_counts(labels))
 
     def training_counts(self, labels: Num[Tensor, "B ..."], **_: Any) -> dict[str, int]:
         """How many examples the loss is over: those with a class, and of other labels all."""
@@ -102,8 +113,7 @@ def single_label_loss(logits: Float[Tensor, "B N"], labels: Int[Tensor, "B ..."]
 def multi_label_loss(logits: Float[Tensor, "B N"], labels: Num[Tensor, "B N"]) -> Float[Tensor, ""]:
     """The surprise at each class's own yes or no."""
     require_label_shape(labels, logits)
-    if not torch.compiler.is_compiling() and not ((labels >= 0) & (labels <= 1)).all():
-        raise InputError(f"labels reach from {labels.min()} to {labels.max()}, but yes is 1 and no is 0 for each class")
+    require_yes_or_no(labels)
     return binary_cross_entropy(logits, labels)
 
 
@@ -116,6 +126,21 @@ def require_label_shape(labels: Tensor, logits: Tensor) -> None:
         )
 
 
+def require_yes_or_no(labels: Tensor) -> None:
+    """Refuse labels that lie beyond no and yes; on an accelerator, which would have to be waited for, that is left out.
+
+    >>> import torch
+    >>> require_yes_or_no(torch.tensor([0.0, 2.0]))
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: labels reach from 0.0 to 2.0, but yes is 1 and no is 0 for each class
+    """
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if not ((labels >= 0) & (labels <= 1)).all():
+        raise InputError(f"labels reach from {labels.min()} to {labels.max()}, but yes is 1 and no is 0 for each class")
+
+
 def require_numbers(labels: Tensor) -> None:
     """Refuse a whole number that could be meant as a value, and everywhere else says that a label does not count.
 
@@ -126,7 +151,7 @@ def require_numbers(labels: Tensor) -> None:
     minitransformer.errors.InputError: labels hold the whole number -100, which says that a label does not count; \
 give the numbers to be predicted as fractional ones, such as -100.0
     """
-    if labels.is_floating_point() or torch.compiler.is_compiling():
+    if labels.is_floating_point() or labels.device.type != "cpu" or torch.compiler.is_compiling():
         return
     if (labels == IGNORED).any():
         raise InputError(
@@ -134,6 +159,12 @@ give the numbers to be predicted as fractional ones, such as -100.0
             f"give the numbers to be predicted as fractional ones, such as {IGNORED}.0"
         )
 
+
+PROBLEM_CHECKS: dict[str, Callable[[Tensor], None]] = {
+    "regression": require_numbers,
+    "single_label_classification": lambda _labels: None,
+    "multi_label_classification": require_yes_or_no,
+}
 
 PROBLEM_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "regression": regression_loss,
@@ -169,6 +200,26 @@ class BertForTokenClassification(BertPreTrainedModel):
         logits = self.classifier(read.last_hidden_state)
         loss = None if labels is None else cross_entropy(logits, labels)
         return TokenClassifierOutput(loss, logits, read.hidden_states, read.attentions)
+
+    def training_losses(
+        self, labels: Int[Tensor, "B L"], asked: Asked | None = None, **inputs: Any
+    ) -> dict[str, LossPart]:
+        """The loss, with the last block and the task layer computed only at tokens that have a class."""
+        asked = asked or self.what_is_asked(labels, **inputs)
+        hidden_BPD = self.bert.answers_at(asked, **inputs)
+        logits = self.classifier(hidden_BPD.flatten(0, 1)[asked.labelled])
+        classes = labels.gather(1, asked.positions).flatten()[asked.labelled]
+        return {"loss": LossPart(cross_entropy(logits, classes, reduction="sum"), asked.counts["loss"])}
+
+    def what_is_asked(
+        self, labels: Int[Tensor, "B L"], attention_mask: Num[Tensor, "B L"] | None = None, **_: Any
+    ) -> Asked:
+        """What `training_losses` is to answer."""
+        return Asked.of_tokens(labels, attention_mask, self.training_counts(labels))
+
+    def training_counts(self, labels: Int[Tensor, "B L"], **_: Any) -> dict[str, int]:
+        """How many tokens the loss is over."""
+        return {"loss": count_of(labels)}
 
 
 class BertForQuestionAnswering(BertPreTrainedModel):
@@ -272,6 +323,30 @@ class BertForMultipleChoice(BertPreTrainedModel):
         logits = rearrange(self.classifier(read.pooler_output), "(B C) 1 -> B C", C=given.shape[1])
         loss = None if labels is None else cross_entropy(logits, labels)
         return MultipleChoiceModelOutput(loss, logits, read.hidden_states, read.attentions)
+
+    def training_losses(
+        self, labels: Int[Tensor, " B"], asked: Asked | None = None, **inputs: Any
+    ) -> dict[str, LossPart]:
+        """The loss, with the last block computed at [CLS] of each choice alone, and nothing at padding."""
+        asked = asked or self.what_is_asked(labels, **inputs)
+        flat = {name: None if tensor is None else tensor.flatten(0, 1) for name, tensor in inputs.items()}
+        hidden_C1D = self.bert.answers_at(asked, **flat)
+        score = self.classifier(self.bert.pooler(hidden_C1D))  # type: ignore[misc]
+        logits = rearrange(score, "(B C) 1 -> B C", B=len(labels))
+        return {"loss": LossPart(cross_entropy(logits, labels, reduction="sum"), asked.counts["loss"])}
+
+    def what_is_asked(
+        self, labels: Int[Tensor, " B"], attention_mask: Num[Tensor, "B C L"] | None = None, **inputs: Any
+    ) -> Asked:
+        """What `training_losses` is to answer: one score for each choice."""
+        read = inputs["input_ids"] if inputs.get("input_ids") is not None else inputs["inputs_embeds"]
+        n_rows = read.shape[0] * read.shape[1]
+        flat = None if attention_mask is None else attention_mask.flatten(0, 1)
+        return Asked.of_rows(n_rows, labels.device, flat, self.training_counts(labels))
+
+    def training_counts(self, labels: Int[Tensor, " B"], **_: Any) -> dict[str, int]:
+        """How many examples the loss is over."""
+        return {"loss": count_of(labels)}
 
 
 def classification_head(config: BertConfig, n_classes: int) -> ClassificationHead:
