@@ -156,16 +156,33 @@ class MultiHeadAttention(nn.Module):
         may_attend: Bool[Tensor, "..."] | None = None,
         rows: Rows | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """Read the memory, or the input itself where none is given; what is read may be packed in `rows`."""
+        """Read the memory, or the input itself where none is given; what is read may be packed in `rows`.
+
+        A packed input reads, of each row, the tokens of that row, whatever else `may_attend` says.
+        """
         require_four_axes(may_attend)
         if memory is None:
             query, key, value = linear_together(x, (self.query, self.key, self.value))
         else:
             query = self.query(x)
             key, value = linear_together(memory, (self.key, self.value))
-        if rows is not None:
-            query = rows.unpack(query) if memory is None else query
-            key, value = rows.unpack(key), rows.unpack(value)
+        if rows is None:
+            read = self.read(query, key, value, may_attend)
+        elif memory is not None:
+            read = self.read(query, rows.unpack(key), rows.unpack(value), may_attend)
+        else:
+            grids = zip(rows.apart(query), rows.apart(key), rows.apart(value), rows.grids, strict=True)
+            read = rows.together([self.read(q, k, v, grid.may_attend) for q, k, v, grid in grids])
+        return self.output(read)  # type: ignore[no-any-return]
+
+    def read(
+        self,
+        query: Float[Tensor, "B L D"],
+        key: Float[Tensor, "B M D"],
+        value: Float[Tensor, "B M D"],
+        may_attend: Bool[Tensor, "..."] | None,
+    ) -> Float[Tensor, "B L D"]:
+        """What the heads read, side by side."""
         read_BHLK = scaled_dot_product_attention(
             self.split_heads(query),
             self.split_heads(key),
@@ -173,10 +190,7 @@ class MultiHeadAttention(nn.Module):
             may_attend,
             dropout_rate=self.dropout_rate if self.training else 0.0,
         )
-        read = rearrange(read_BHLK, "B H L K -> B L (H K)")
-        if rows is not None and memory is None:
-            read = rows.pack(read)
-        return self.output(read)  # type: ignore[no-any-return]
+        return rearrange(read_BHLK, "B H L K -> B L (H K)")
 
     def weights(
         self,

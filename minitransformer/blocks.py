@@ -1,7 +1,7 @@
 """Blocks: attention and feed-forward, each with its residual connection; and stacks of blocks."""
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -228,29 +228,35 @@ class Stack(nn.Module):
     recomputes = False
     compiles = False
 
-    def run(self, part: Callable[..., Tensor], *inputs: Tensor | Rows | None) -> Tensor:
+    def run(self, part: Callable[..., Tensor], *inputs: nn.Module | Tensor | Rows | None) -> Tensor:
         """Compute a part of the stack."""
         if self.compiles and self.training:
-            part = partial(compiled_part(), part)
+            part = compiled(part)
         if not (self.recomputes and self.training):
             return part(*inputs)
         return checkpoint(part_under(kernels.active(), part), *inputs, use_reentrant=False)  # type: ignore[no-any-return]
 
 
+def whole(block: nn.Module, *inputs: Tensor | Rows | None) -> Tensor:
+    """A block's answers at all positions."""
+    return block(*inputs)  # type: ignore[no-any-return]
+
+
+def at_positions(block: "EncoderBlock", *inputs: Tensor | Rows | None) -> Tensor:
+    """A block's answers at some positions."""
+    return block.answers_at(*inputs)  # type: ignore[arg-type]
+
+
 @cache
-def compiled_part() -> Callable[..., Tensor]:
-    """The one function that computes any part of any stack: what is made for a block serves all that are alike."""
-
-    def computed(part: Callable[..., Tensor], *inputs: Tensor | Rows | None) -> Tensor:
-        return part(*inputs)
-
-    return torch.compile(computed, dynamic=True)
+def compiled(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """What `torch.compile` makes of a part, once: a block is among its inputs, so all blocks share it."""
+    return torch.compile(part, dynamic=True)
 
 
 def part_under(kind: str, part: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A part that is computed by the same kernels whenever it is: the way back may come after the choice has ended."""
 
-    def computed(*inputs: Tensor | Rows | None) -> Tensor:
+    def computed(*inputs: nn.Module | Tensor | Rows | None) -> Tensor:
         if kernels.active() == kind:
             return part(*inputs)
         with kernels.use(kind):
@@ -300,7 +306,7 @@ class Encoder(Stack):
     ) -> Float[Tensor, "B L D"]:
         """Apply eq:encoder, also to the tokens of all `rows` one after the other."""
         for block in self.blocks:
-            x = self.run(block, x, may_attend, rows)
+            x = self.run(whole, block, x, may_attend, rows)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def answers_at(
@@ -315,8 +321,8 @@ class Encoder(Stack):
             return self.norm(vectors_at(positions, x if rows is None else rows.unpack(x)))  # type: ignore[no-any-return]
         *earlier, last = self.blocks
         for block in earlier:
-            x = self.run(block, x, may_attend, rows)
-        return self.norm(self.run(last.answers_at, positions, x, may_attend, rows))  # type: ignore[no-any-return, arg-type]
+            x = self.run(whole, block, x, may_attend, rows)
+        return self.norm(self.run(at_positions, last, positions, x, may_attend, rows))  # type: ignore[no-any-return, arg-type]
 
     def hidden_states(
         self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None
@@ -324,7 +330,7 @@ class Encoder(Stack):
         """The input, then what each block makes of it; the last one stands after the closing norm."""
         for block in self.blocks:
             yield x
-            x = self.run(block, x, may_attend)
+            x = self.run(whole, block, x, may_attend)
         yield self.norm(x)
 
 
@@ -372,7 +378,7 @@ class Decoder(Stack):
     ) -> Float[Tensor, "B L D"]:
         """Apply eq:decoder."""
         for block in self.blocks:
-            x = self.run(block, x, memory, may_attend, may_attend_memory)
+            x = self.run(whole, block, x, memory, may_attend, may_attend_memory)
         return self.norm(x)  # type: ignore[no-any-return]
 
 

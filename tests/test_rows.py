@@ -9,7 +9,7 @@ from torch import Tensor
 from minitransformer import BertConfig, BertForPreTraining, BertForSequenceClassification, BertModel
 from minitransformer.errors import InputError
 from minitransformer.laws.tolerances import STACK, assert_close
-from minitransformer.rows import Rows
+from minitransformer.rows import LEAST_SAVED, Rows, alike
 
 pytestmark = pytest.mark.usefixtures("kernels_in_use")
 
@@ -87,6 +87,51 @@ def test_what_is_wrong_in_one_row_stays_in_it() -> None:
     rows = Rows.of(torch.tensor([[1, 1, 1], [0, 0, 1], [0, 1, 1]]))
     x = torch.tensor([[[float("nan")]] * 3, [[5.0]] * 3, [[7.0]] * 3])
     assert rows.unpack(rows.pack(x))[1:].flatten().tolist() == [5.0, 5.0, 5.0, 7.0, 7.0, 7.0]
+
+
+@given(batch=ragged_batches())
+def test_tokens_stand_in_grids_from_the_left_and_come_out_in_their_order(batch: dict[str, Tensor]) -> None:
+    """Kills: rows that come back in the order of their lengths, and a gradient from behind the end of a row."""
+    rows = Rows.of(batch["attention_mask"])
+    x = torch.arange(1.0, 1 + batch["attention_mask"].sum())[None, :, None].requires_grad_()
+    parts = rows.apart(x)
+    in_rows = {
+        tuple(row[kept].flatten().tolist())
+        for part, grid in zip(parts, rows.grids, strict=True)
+        for row, kept in zip(part.detach(), grid.is_token, strict=True)
+    }
+    assert in_rows == {
+        tuple(row[kept].flatten().tolist()) for row, kept in zip(rows.unpack(x.detach()), rows.is_token, strict=True)
+    }
+    assert torch.equal(rows.together(parts), x)
+    (gradient,) = torch.autograd.grad(sum((part * part).sum() for part in parts), x, retain_graph=True)
+    assert torch.equal(gradient, 2 * x)
+    apart = [part.detach().requires_grad_() for part in parts]
+    for found, grid in zip(torch.autograd.grad(rows.together(apart).sum(), apart), rows.grids, strict=True):
+        assert torch.equal(found[..., 0], grid.is_token.to(found.dtype))
+
+
+@given(length=st.lists(st.integers(0, 60), min_size=1, max_size=40).filter(any).map(torch.tensor))
+def test_rows_are_cut_where_the_fewest_scores_are_left_and_only_if_that_saves_enough(length: Tensor) -> None:
+    """Every row with tokens is in one group, the long ones in the first."""
+    groups = alike(length)
+    assert sorted(torch.cat(groups).tolist()) == length.nonzero()[:, 0].tolist()
+    shapes = [length[group] for group in groups]
+    n_scores = sum(len(lengths) * int(lengths.max()) ** 2 for lengths in shapes)
+    kept = length[length > 0].sort(descending=True).values
+    by_cut = [cut * int(kept[0]) ** 2 + (len(kept) - cut) * int(kept[cut]) ** 2 for cut in range(len(kept))]
+    if len(groups) == 2:
+        assert shapes[0].min() >= shapes[1].max()
+        assert n_scores == min(by_cut) < (1 - LEAST_SAVED) * by_cut[0]
+    else:
+        assert min(by_cut) >= (1 - LEAST_SAVED) * by_cut[0]
+
+
+def test_a_row_without_tokens_is_in_no_grid() -> None:
+    rows = Rows.of(torch.tensor([[1, 1, 1], [0, 0, 0], [1, 0, 0]]))
+    assert [grid.is_token.tolist() for grid in rows.grids] == [[[True, True, True]], [[True]]]
+    x = torch.arange(4.0)[None, :, None]
+    assert torch.equal(rows.together(rows.apart(x)), x)
 
 
 def test_a_label_at_padding_is_computed_as_in_a_call() -> None:

@@ -46,7 +46,16 @@ def scaled_dot_product_attention(
     read = F.scaled_dot_product_attention(
         query, key, value, attn_mask=may_attend | sees_nothing, dropout_p=dropout_rate, scale=scale
     )
-    return read.masked_fill(sees_nothing, 0.0)
+    return read.masked_fill(sees_nothing, 0.0) if may_be_true(sees_nothing) else read
+
+
+def may_be_true(condition: Tensor) -> bool:
+    """Whether a condition holds somewhere; on an accelerator, which would have to be waited for, it may.
+
+    >>> may_be_true(torch.tensor([False, False])), may_be_true(torch.tensor([False, True]))
+    (False, True)
+    """
+    return condition.device.type != "cpu" or torch.compiler.is_compiling() or bool(condition.any())
 
 
 def attention_with_dropout(
@@ -58,7 +67,8 @@ def attention_with_dropout(
         return dropout(torch.softmax(score, dim=-1), dropout_rate) @ value
     sees_nothing = ~may_attend.any(dim=-1, keepdim=True)
     weights = torch.softmax(score.masked_fill(~(may_attend | sees_nothing), -math.inf), dim=-1)
-    return (dropout(weights, dropout_rate) @ value).masked_fill(sees_nothing, 0.0)
+    read = dropout(weights, dropout_rate) @ value
+    return read.masked_fill(sees_nothing, 0.0) if may_be_true(sees_nothing) else read
 
 
 def linear_together(x: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
