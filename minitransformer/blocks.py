@@ -322,7 +322,7 @@ class Encoder(Stack):
         *earlier, last = self.blocks
         for block in earlier:
             x = self.run(whole, block, x, may_attend, rows)
-        return self.norm(self.run(at_positions, last, positions, x, may_attend, rows))  # type: ignore[no-any-return, arg-type]
+        return self.norm(self.run(at_positions, last, positions, x, may_attend, rows))  # type: ignore[no-any-return]
 
     def hidden_states(
         self, x: Float[Tensor, "B L D"], may_attend: Bool[Tensor, "..."] | None = None
