@@ -37,6 +37,8 @@ BY_NO_KERNEL = {
     "online-softmax",
     "tiled-attention",
     "tiled-attention-gradient",
+    "packing",
+    "unpacking",
 }
 """What is computed by no kernel, or is one, so that it need not be asked under each of them."""
 BY_TILES = {"attention", "multi-head-attention"}

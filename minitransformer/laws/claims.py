@@ -20,7 +20,7 @@ from minitransformer import (
 )
 from minitransformer.errors import InputError
 from minitransformer.kernels import tiled
-from minitransformer.laws import modules, training_functions
+from minitransformer.laws import fast_functions, modules, training_functions
 from minitransformer.objectives import masked_lm, next_sentence
 
 CLAIMS: dict[str, Callable[..., Any]] = {
@@ -32,6 +32,10 @@ CLAIMS: dict[str, Callable[..., Any]] = {
     "tiled-attention": tiled.tiled_attention,
     "tiled-attention-gradient": tiled.tiled_attention_gradient,
     "multi-head-attention": modules.multi_head_attention,
+    "linear-together": fast_functions.linear_together,
+    "packing": fast_functions.packing,
+    "unpacking": fast_functions.unpacking,
+    "packed-attention": fast_functions.packed_attention,
     "layer-norm": norm.layer_norm,
     "rms-norm": norm.rms_norm,
     "gelu": feed_forward.gelu,
@@ -39,6 +43,7 @@ CLAIMS: dict[str, Callable[..., Any]] = {
     "relu": feed_forward.relu,
     "feed-forward": modules.feed_forward,
     "dropout": dropout.dropout,
+    "dropout-layer": modules.dropout_layer,
     "post-norm": modules.post_norm,
     "pre-norm": modules.pre_norm,
     "encoder-block": modules.encoder_block,
@@ -60,6 +65,7 @@ CLAIMS: dict[str, Callable[..., Any]] = {
     "packed-visibility": visibility.same_segment,
     "token-cross-entropy": losses.token_cross_entropy,
     "cross-entropy": losses.cross_entropy,
+    "projected-cross-entropy": fast_functions.projected_cross_entropy,
     "binary-cross-entropy": losses.binary_cross_entropy,
     "mean-squared-error": losses.mean_squared_error,
     "masked-lm-loss": losses.masked_lm_loss,
@@ -85,7 +91,7 @@ CLAIMS: dict[str, Callable[..., Any]] = {
     "next-sentence-pairs": next_sentence.make_pairs,
 }
 
-MAY_DRAW = frozenset({"dropout", "masking", "next-sentence-pairs", "training-run", "saving"})
+MAY_DRAW = frozenset({"dropout", "dropout-layer", "masking", "next-sentence-pairs", "training-run", "saving"})
 """What may draw random numbers on the way, or answer with a model: no second answer need be the same object."""
 
 HEAVY = frozenset(claim for claim, ours in CLAIMS.items() if "parameters" in signature(ours).parameters) | {

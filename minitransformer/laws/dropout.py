@@ -1,4 +1,4 @@
-"""Laws of dropout.
+"""Laws of dropout, and of a layer that drops while it trains.
 
 Laws about chances count what happens to many entries, and call a function wrong only where the count can't be an
 accident.
@@ -15,13 +15,17 @@ from torch import Tensor
 
 from minitransformer import reference
 from minitransformer.laws.cases import LARGE, Draw, distinct_sizes, dtypes, numbers, seeds
+from minitransformer.laws.gradients import gradients_through
 from minitransformer.laws.law import law
 from minitransformer.laws.rates import assert_rate
 from minitransformer.laws.tolerances import ROUNDING, as_array, assert_close, assert_same
 
 Function = Callable[[Tensor, float], Tensor]
+Layer = Callable[[Tensor, float, bool], Tensor]
 
 RATES = (0.1, 0.25, 0.5, 0.9)
+BETWEEN_BYTES = 5 / 512
+"""A rate in the middle of two multiples of 1/256."""
 
 
 @dataclass(frozen=True)
@@ -228,3 +232,80 @@ def in_bfloat16_the_rate_is_still_the_rate(dropout: Function, case: int) -> None
     ones = torch.ones(100_000, 2, 2, dtype=torch.bfloat16)
     dropped = seeded(dropout, ones, 0.01, case) == 0
     assert_rate(int(dropped.sum()), dropped.numel(), 0.01, "entries in bfloat16 that are dropped")
+
+
+@law("dropout", given=few_seeds)
+def a_rate_between_two_bytes_is_met(dropout: Function, case: int) -> None:
+    """Of 200,000 entries a share of 5/512 is dropped where this is the rate.
+
+    Kills: a byte for each entry, which rounds the rate to 2/256 or 3/256; a few numbers repeated for all entries.
+    Hint: How many random bits decide about an entry? Which rates can so many bits tell apart?
+    """
+    dropped = seeded(dropout, torch.ones(50_000, 2, 2), BETWEEN_BYTES, case) == 0
+    assert_rate(int(dropped.sum()), dropped.numel(), BETWEEN_BYTES, "entries that are dropped")
+
+
+# A layer, which knows whether it trains
+
+
+@law("dropout-layer", given=dropout_cases(kinds=("ordinary", "largest")), equations=())
+def in_evaluation_everything_passes(dropout_layer: Layer, case: DropoutCase) -> None:
+    """In evaluation everything passes as it is, bit for bit, whatever the rate.
+
+    Kills: dropout left on; evaluation rescaled, up or down; training and evaluation exchanged.
+    Hint: Training kept the mean as it was. What is left for evaluation to make up for?
+    """
+    assert_same(dropout_layer(case.x, case.rate, False), case.x, what="what evaluation passes on")
+
+
+@law("dropout-layer", given=dropout_cases(), equations=(), needs_gradient=True)
+def in_evaluation_the_gradient_passes_too(dropout_layer: Layer, case: DropoutCase) -> None:
+    """In evaluation the gradient comes back as it went in, bit for bit.
+
+    Kills: a way back that is cut off in evaluation; evaluation rescaled or dropped from.
+    Hint: Ask in evaluation which word an answer hangs on. Does a gradient reach the words?
+    """
+    upstream = numbers(case.seed, "upstream", *case.x.shape, dtype=case.dtype)
+    (found,) = gradients_through(lambda x: dropout_layer(x, case.rate, False), [case.x], upstream)
+    assert_same(found, upstream, what="the gradient in evaluation")
+
+
+@law("dropout-layer", given=dropout_cases(), equations=())
+def an_evaluation_between_two_steps_draws_nothing(dropout_layer: Layer, case: DropoutCase) -> None:
+    """What a step drops is the same, bit for bit, whether or not there was an evaluation before it.
+
+    Kills: a mask that is drawn in evaluation and thrown away; dropout left on.
+    Hint: Evaluate once more than usual, with the same seed. Is your next step still the same?
+    """
+    wanted = seeded(lambda x, rate: dropout_layer(x, rate, True), case.x, case.rate, case.seed)
+
+    def after_an_evaluation(x: Tensor, rate: float) -> Tensor:
+        dropout_layer(x, rate, False)
+        return dropout_layer(x, rate, True)
+
+    found = seeded(after_an_evaluation, case.x, case.rate, case.seed)
+    assert_same(found, wanted, what="what a step leaves after an evaluation")
+
+
+@law("dropout-layer", given=dropout_cases(), equations=())
+def in_training_what_is_kept_is_rescaled(dropout_layer: Layer, case: DropoutCase) -> None:
+    """In training each entry is exactly 0 or divided by 1 − rate, as in the reference with the same draw.
+
+    Kills: what is kept left as it was, to be made up for in evaluation; nothing dropped in training.
+    Hint: Which of the two modes has lost something, and which one should pay for it?
+    """
+    after = seeded(lambda x, rate: dropout_layer(x, rate, True), case.x, case.rate, case.seed)
+    expected = reference.dropout.dropout(as_array(case.x), case.rate, as_array(after != 0))
+    scale = float(case.x.abs().max()) / (1 - case.rate)
+    assert_close(after, expected, ROUNDING, scale, what="an entry that is not 0")
+
+
+@law("dropout-layer", given=crowds, equations=())
+def in_training_the_share_that_is_dropped_is_the_rate(dropout_layer: Layer, case: DropoutCrowd) -> None:
+    """In training the share of many entries that is dropped is the rate.
+
+    Kills: training and evaluation exchanged, so that training drops nothing.
+    Hint: Count the zeros once in training and once in evaluation. In which of the two should there be any?
+    """
+    dropped = case.dropped(lambda x, rate: dropout_layer(x, rate, True))
+    assert_rate(int(dropped.sum()), dropped.numel(), case.rate, "entries that are dropped in training")

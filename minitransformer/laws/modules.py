@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.blocks import Decoder, DecoderBlock, Encoder, EncoderBlock, PostNorm, PreNorm
+from minitransformer.dropout import Dropout
 from minitransformer.embeddings import Embeddings
 from minitransformer.feed_forward import FeedForward
 from minitransformer.heads import ClassificationHead, MaskedWordHead, NextSentenceHead, Pooler
@@ -358,6 +359,16 @@ def dropout(x: Float[Tensor, "..."], rate: float, *, build: Build) -> Float[Tens
     return build(rate)({}, x, training=True)
 
 
+def dropout_layer(
+    x: Float[Tensor, "..."], rate: float, training: bool, *, build: Build = of_class(Dropout)
+) -> Float[Tensor, "..."]:
+    """Dropout by a module that knows whether it trains, built from the rate.
+
+    Source: Srivastava et al. 2014, §4 and §10, in the form that rescales during training.
+    """
+    return build(rate)({}, x, training=training)
+
+
 BUILT: dict[str, Callable[..., Any]] = {
     "multi-head-attention": multi_head_attention,
     "feed-forward": feed_forward,
@@ -382,5 +393,6 @@ BUILT: dict[str, Callable[..., Any]] = {
     "gelu-tanh": activation,
     "relu": activation,
     "dropout": dropout,
+    "dropout-layer": dropout_layer,
 }
 """For each claim that a module can make, the function that asks a module."""

@@ -1,6 +1,9 @@
-"""Mutants of dropout."""
+"""Mutants of dropout, and of a layer that drops while it trains."""
+
+# ruff: noqa: ARG001 - an argument that is never used is a classic mistake
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +59,12 @@ def noise_added(x: Tensor, rate: float) -> Tensor:
 def rate_taken_for_what_is_kept(x: Tensor, rate: float) -> Tensor:
     """The rate is the share that is kept, as `keep_prob` was in older libraries."""
     return torch.where(torch.rand(x.shape) < rate, x / rate, 0.0)
+
+
+@mutant("dropout", symptom="At small rates the first step is inf or far off; at a rate of 0.5 nothing is wrong.")
+def divided_by_the_rate(x: Tensor, rate: float) -> Tensor:
+    """What is kept is divided by the share that is dropped, and not by the one that is kept."""
+    return torch.where(torch.rand(x.shape) >= rate, x / rate if rate else x, 0.0)
 
 
 # The draw
@@ -136,6 +145,46 @@ def drawn_in_the_type_of_the_numbers(x: Tensor, rate: float) -> Tensor:
     return kept_and_rescaled(x, torch.rand_like(x) >= rate, rate)
 
 
+# The draw, made cheap
+
+
+@mutant(
+    "dropout", symptom="Nothing: 10.2 % are dropped where 10 % are meant, and 1.2 % where it is 1 %.", difficulty="hard"
+)
+def eight_bits_for_each_entry(x: Tensor, rate: float) -> Tensor:
+    """A byte is drawn for each entry, which rounds the rate to a multiple of 1/256."""
+    byte = torch.randint(256, x.shape, dtype=torch.uint8)
+    return kept_and_rescaled(x, byte >= round(256 * rate), rate)
+
+
+@mutant("dropout", symptom="More than half of everything is dropped, whatever the rate.", difficulty="medium")
+def bits_read_with_a_sign(x: Tensor, rate: float) -> Tensor:
+    """Of 16 bits the first is taken for a sign, so that half of the draws lie below zero, and below every rate."""
+    draw = torch.randint(-(2**15), 2**15, x.shape)
+    return kept_and_rescaled(x, draw >= round(2**16 * rate), rate)
+
+
+@mutant("dropout", symptom="Regularises a little less; neighbouring columns vanish together, four at a time.")
+def one_draw_for_four_entries(x: Tensor, rate: float) -> Tensor:
+    """A draw of 64 bits serves four entries, but is not cut into four: all of them are compared with the same bits."""
+    draw = torch.rand(-(-x.numel() // 4)).repeat_interleave(4)[: x.numel()].view(x.shape)
+    return kept_and_rescaled(x, draw >= rate, rate)
+
+
+@mutant("dropout", symptom="The rate is a little off, each time by another amount; examples lose the same entries.")
+def a_short_pool_repeated(x: Tensor, rate: float) -> Tensor:
+    """1,000 numbers are drawn, and repeated for all entries of a larger tensor."""
+    pool = torch.rand(1_000)
+    return kept_and_rescaled(x, pool[torch.arange(x.numel()) % len(pool)].view(x.shape) >= rate, rate)
+
+
+@mutant("dropout", symptom="Every step of a run drops the same entries; with another seed it drops others.")
+def seeded_by_the_seed_and_not_by_a_draw(x: Tensor, rate: float) -> Tensor:
+    """A generator is made at each call from the seed that PyTorch was given, which is the same at every call."""
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    return kept_and_rescaled(x, torch.rand(x.shape, generator=generator) >= rate, rate)
+
+
 # The way back
 
 
@@ -157,3 +206,73 @@ def dropped_in_place(x: Tensor, rate: float) -> Tensor:
     """The mask is multiplied into the tensor that was given, which others still read."""
     with torch.no_grad():
         return x.mul_(torch.rand(x.shape) >= rate).div_(1 - rate)
+
+
+@mutant("dropout", symptom="Trains worse the higher the rate: what was dropped learns, and what was kept may not.")
+def mask_drawn_again_on_the_way_back(x: Tensor, rate: float) -> Tensor:
+    """To save memory the mask is not kept but drawn once more, from a generator that has moved on."""
+
+    class Drop(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
+            ctx.rate = rate
+            return kept_and_rescaled(x, torch.rand(x.shape) >= rate, rate)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+            return kept_and_rescaled(gradient, torch.rand(gradient.shape) >= ctx.rate, ctx.rate), None
+
+    return Drop.apply(x, rate)  # type: ignore[no-any-return, no-untyped-call]
+
+
+# A layer, which knows whether it trains
+
+
+@mutant("dropout-layer", symptom="Evaluation is far off: numbers grow by 1 / (1 − rate) with each layer of dropout.")
+def rescaled_in_evaluation_too(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Nothing is dropped in evaluation, but everything is divided by 1 − rate as in training."""
+    keep = torch.rand(x.shape) >= rate if training else torch.ones_like(x, dtype=torch.bool)
+    return kept_and_rescaled(x, keep, rate)
+
+
+@mutant(
+    "dropout-layer",
+    symptom="As good as any other alone; with weights that were trained elsewhere every layer is too faint.",
+    difficulty="hard",
+)
+def rescaled_in_evaluation_in_place_of_training(x: Tensor, rate: float, training: bool) -> Tensor:
+    """What is kept stays as it is in training, and evaluation multiplies by 1 − rate, as the first paper did."""
+    return x * (torch.rand(x.shape) >= rate) if training else x * (1 - rate)
+
+
+@mutant("dropout-layer", symptom="The loss on held-out text is far higher than in training, and too smooth.")
+def rescaled_in_both(x: Tensor, rate: float, training: bool) -> Tensor:
+    """What is kept is rescaled in training, and evaluation makes up once more for what it does not drop."""
+    return kept_and_rescaled(x, torch.rand(x.shape) >= rate, rate) if training else x * (1 - rate)
+
+
+@mutant("dropout-layer", symptom="Two evaluations of one model differ, and both are worse than they should be.")
+def dropped_in_evaluation_too(x: Tensor, rate: float, training: bool) -> Tensor:
+    """The function does not ask whether it trains."""
+    return kept_and_rescaled(x, torch.rand(x.shape) >= rate, rate)
+
+
+@mutant(
+    "dropout-layer", symptom="Overfits at once, and evaluation differs from one time to the next.", difficulty="easy"
+)
+def training_and_evaluation_exchanged(x: Tensor, rate: float, training: bool) -> Tensor:
+    """It drops while it evaluates, for the argument is taken to say that it does."""
+    return x if training else kept_and_rescaled(x, torch.rand(x.shape) >= rate, rate)
+
+
+@mutant("dropout-layer", symptom="Evaluating twice as often gives another model, though nothing is dropped there.")
+def drawn_in_evaluation_too(x: Tensor, rate: float, training: bool) -> Tensor:
+    """The mask is drawn before it is asked whether there is any need, so that later draws are others."""
+    keep = torch.rand(x.shape) >= rate
+    return kept_and_rescaled(x, keep, rate) if training else x
+
+
+@mutant("dropout-layer", symptom="Trains well; but in evaluation no gradient reaches the input, to explain an answer.")
+def evaluation_without_a_way_back(x: Tensor, rate: float, training: bool) -> Tensor:
+    """In evaluation the bare numbers are passed on."""
+    return kept_and_rescaled(x, torch.rand(x.shape) >= rate, rate) if training else x.detach()
