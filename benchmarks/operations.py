@@ -109,14 +109,14 @@ def training_bytes(work: Work, dtype: str = "float32") -> Parts:
 def kept_activations(work: Work) -> float:
     """The numbers that the blocks keep for the way back.
 
-    A block keeps nine vectors for each token (its input, Q, K, V, what attention reads, that side by side, both sums
-    before the norms, the input of the feed-forward network), two as wide as that network, and what softmax and norms
-    divide by. A cache as large as all of them would keep them from memory.
+    A block keeps eight vectors for each token (its input, Q, K, V, what attention reads, both sums before the norms, and
+    the input of the feed-forward network), two as wide as that network, and what softmax and norms divide by. A cache
+    as large as all of them would keep them from memory.
     """
     c = work.config
     d, f, h, n = c.hidden_size, c.intermediate_size, c.num_attention_heads, c.num_hidden_layers
     asked = sum(work.asked(length) for length in work.lengths)
-    of_a_token = 9 * d + 2 * f + h + 4
+    of_a_token = 8 * d + 2 * f + h + 4
     of_what_is_read = 3 * d  # the last block's input, keys and values
     return max(n - 1, 0) * of_a_token * work.n_tokens + min(n, 1) * (
         of_what_is_read * work.n_tokens + (of_a_token - of_what_is_read) * asked

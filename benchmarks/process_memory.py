@@ -62,16 +62,16 @@ def n_parameters(size: Size) -> int:
 def by_formula(size: Size, n_processes: int, shared_out: bool) -> Bytes:
     """The bytes that a process holds when a backward pass begins, and after the update.
 
-    With T = B L tokens, a block keeps for its backward pass nine times T D (its input, Q, K, V, what attention reads,
-    that again side by side, both sums before the norms, and the input of the feed-forward network), twice T F, and what
-    softmax and norms divide by; and the matrices of Q, K and V, side by side. The last block is asked about the first
-    token of each sequence, so that only its K and V are of all tokens.
+    With T = B L tokens, a block keeps for its backward pass eight times T D (its input, Q, K, V, what attention reads,
+    both sums before the norms, and the input of the feed-forward network), twice T F, and what softmax and norms divide
+    by; and the matrices of Q, K and V, side by side. The last block is asked about the first token of each sequence, so
+    that only its K and V are of all tokens, and only their matrices stand side by side.
     """
     tokens, share = size.batch_size * size.length, n_processes if shared_out else 1
     d, f, h = size.d_model, size.d_ff, size.n_heads
     asked = size.batch_size
-    block = 9 * tokens * d + 2 * tokens * f + tokens * h + 4 * tokens + 3 * d * d
-    last = 2 * tokens * d + asked * (7 * d + 2 * f + h + 4) + 3 * d * d
+    block = 8 * tokens * d + 2 * tokens * f + tokens * h + 4 * tokens + 3 * d * d
+    last = 2 * tokens * d + asked * (6 * d + 2 * f + h + 4) + 2 * d * d
     parameters = FLOAT * n_parameters(size) // share
     return {
         "parameters": parameters,
