@@ -140,6 +140,8 @@ KEEPS_BEST = {
     "load_best_model_at_end": True,
 }
 
+BY_TOKENS = {"max_tokens": 80, "per_device_train_batch_size": 80, "per_device_eval_batch_size": 80}
+
 SCENARIOS = {
     "masks drawn anew, dropout, shuffled": Scenario(),
     "accumulation": Scenario({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3}),
@@ -151,6 +153,7 @@ SCENARIOS = {
     "grouped by length, two reading processes": Scenario(
         {"group_by_length": True, "dataloader_num_workers": 2}, classifies=True
     ),
+    "a budget of tokens, other lengths in each pass": Scenario({**BY_TOKENS, "gradient_accumulation_steps": 2}),
     "data that draws when it is read": Scenario(wrap=Noisy, classifies=True),
     "a stream without numbers": Scenario(wrap=Stream, classifies=True),
     "a stream, read in another process": Scenario({"dataloader_num_workers": 1}, wrap=Stream, classifies=True),

@@ -37,6 +37,8 @@ class FinetuningPlan:
     """Passes over them."""
     batch_size: int = 16
     """Texts of each update."""
+    max_tokens: int | None = None
+    """Tokens of each update of a process, padding among them; where given, it overrides the number of texts."""
     learning_rate: float = 3e-4
     """Highest rate, after the warm-up."""
     dropout: float = 0.1
@@ -54,6 +56,10 @@ class FinetuningPlan:
         require_positive("batch_size", self.batch_size)
         if self.max_length < 3:
             raise InputError(f"max_length={self.max_length} must be at least 3: [CLS], a token and [SEP]")
+        if self.max_tokens is not None and self.max_tokens < self.max_length:
+            raise InputError(
+                f"max_tokens={self.max_tokens} must be at least max_length={self.max_length}, so that each text fits"
+            )
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout={self.dropout} must be at least 0 and below 1")
         if not 0 < self.held_out < 1:
@@ -62,11 +68,14 @@ class FinetuningPlan:
 
     def training_arguments(self, output_dir: Path, quiet: bool, n_processes: int = 1) -> TrainingArguments:
         """How the trainer is to run; several processes share the texts of an update."""
+        sizes: dict[str, Any] = {"max_tokens": self.max_tokens}
+        if self.max_tokens is None:
+            sizes = {"per_device_train_batch_size": shared(self.batch_size, n_processes)}
+            sizes |= {"per_device_eval_batch_size": 128}
         return TrainingArguments(
             str(output_dir),
             num_train_epochs=self.num_train_epochs,
-            per_device_train_batch_size=shared(self.batch_size, n_processes),
-            per_device_eval_batch_size=128,
+            **sizes,
             learning_rate=self.learning_rate,
             weight_decay=0.01,
             lr_scheduler_type="linear",

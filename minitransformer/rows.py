@@ -36,9 +36,11 @@ class Grid:
         token = first[:, None] + position.minimum(length[:, None] - 1)
         return cls(is_token, token.flatten())
 
-    def to(self, device: torch.device) -> "Grid":
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Grid":
         """The same on a device."""
-        return Grid(self.is_token.to(device, non_blocking=True), self.token.to(device, non_blocking=True))
+        return Grid(
+            self.is_token.to(device, non_blocking=non_blocking), self.token.to(device, non_blocking=non_blocking)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +90,13 @@ class Rows:
         place_in_grids = torch.cat([grid.is_token.flatten() for grid in grids]).nonzero()[:, 0][in_grids.argsort()]
         return cls(is_token, place, token.clamp(max=len(place) - 1).flatten(), grids, place_in_grids)
 
-    def to(self, device: torch.device) -> "Rows":
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Rows":
         """The same on a device."""
         is_token, place, token, place_in_grids = (
-            part.to(device, non_blocking=True) for part in (self.is_token, self.place, self.token, self.place_in_grids)
+            part.to(device, non_blocking=non_blocking)
+            for part in (self.is_token, self.place, self.token, self.place_in_grids)
         )
-        return Rows(is_token, place, token, tuple(grid.to(device) for grid in self.grids), place_in_grids)
+        return Rows(is_token, place, token, tuple(grid.to(device, non_blocking) for grid in self.grids), place_in_grids)
 
     def pack(self, x: Num[Tensor, "B L ..."]) -> Num[Tensor, "1 T ..."]:
         """The tokens alone."""

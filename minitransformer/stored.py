@@ -4,11 +4,13 @@ import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from jaxtyping import Int
 
 Numbers = Int[np.ndarray, " _"]
+ONE_AT_A_TIME = Lock()
 
 
 class Stored:
@@ -44,5 +46,6 @@ def read_at(descriptor: int, length: int, place: int) -> bytes:
     """Read some bytes of an open file; processes that were forked share it, and must not move each other's place."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, length, place)
-    os.lseek(descriptor, place, os.SEEK_SET)  # Windows, where nothing is forked
-    return os.read(descriptor, length)
+    with ONE_AT_A_TIME:  # Windows, where nothing is forked, but a thread may read ahead
+        os.lseek(descriptor, place, os.SEEK_SET)
+        return os.read(descriptor, length)

@@ -35,7 +35,16 @@ NOT_NEGATIVE = (
 )
 INTERVALS = ("logging_steps", "eval_steps", "save_steps")
 SHARES = ("adam_beta1", "adam_beta2", "label_smoothing_factor", "warmup_ratio")
-OTHER_NUMBERS = ("num_train_epochs", "max_steps", "save_total_limit", "seed", "data_seed", "ddp_bucket_cap_mb")
+OTHER_NUMBERS = (
+    "num_train_epochs",
+    "max_steps",
+    "max_tokens",
+    "save_total_limit",
+    "seed",
+    "data_seed",
+    "ddp_bucket_cap_mb",
+)
+USUAL_BATCH_SIZE = 8
 Number = int | float
 OLD_NAMES = {"evaluation_strategy": "eval_strategy", "no_cuda": "use_cpu"}
 """What Hugging Face's fourth version called some arguments."""
@@ -68,10 +77,13 @@ class TrainingArguments:
     """Updates; where positive, it overrides `num_train_epochs`."""
 
     # How much at once.
-    per_device_train_batch_size: int = 8
-    """Examples that a process computes at once."""
-    per_device_eval_batch_size: int = 8
+    per_device_train_batch_size: int = None  # type: ignore[assignment] # it is a number once all arguments are known
+    """Examples that a process computes at once, at most; 8 unless given, or as many as `max_tokens` allows."""
+    per_device_eval_batch_size: int = None  # type: ignore[assignment]
     """The same, without gradients."""
+    max_tokens: int | None = None
+    """Tokens that a process computes at once, padding among them: examples × the longest of them. Examples of similar
+    length come together, as many as fit. In an evaluation a longer one makes a batch by itself."""
     gradient_accumulation_steps: int = 1
     """Batches of an update, one after another in memory; the update is that of one large batch."""
     auto_find_batch_size: bool = False
@@ -171,7 +183,10 @@ class TrainingArguments:
     data_seed: int | None = None
     """Decides the order of the data, and what is drawn when it is read; as `seed` unless given."""
     dataloader_num_workers: int = 0
-    """Processes that read while this one computes; what is read is the same."""
+    """Processes that read while this one computes; what is read is the same. With none of them a thread reads the next
+    update while a GPU computes, if nothing about it is drawn from the generators that the model draws from."""
+    dataloader_pin_memory: bool = True
+    """Copy batches to a GPU from memory that stays in its place, so that nobody waits for the copy."""
     dataloader_drop_last: bool = False
     """Leave out what does not fill a batch at the end of a pass."""
     remove_unused_columns: bool = True
@@ -216,6 +231,9 @@ class TrainingArguments:
             if getattr(self, old) is not None:
                 setattr(self, new, getattr(self, old))
                 setattr(self, old, None)
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+            if getattr(self, name) is None:
+                setattr(self, name, self.max_tokens or USUAL_BATCH_SIZE)  # an example has a token at least
         if self.group_by_length:
             self.train_sampling_strategy = "group_by_length"
         if self.eval_steps is None:
@@ -238,7 +256,7 @@ class TrainingArguments:
             require_positive(name, getattr(self, name))
         for name in INTERVALS:
             require_interval(name, getattr(self, name))
-        for name in ("save_total_limit", "ddp_bucket_cap_mb"):
+        for name in ("max_tokens", "save_total_limit", "ddp_bucket_cap_mb"):
             if getattr(self, name) is not None:
                 require_positive(name, getattr(self, name))
         if self.max_steps < 1 and not 0 < self.num_train_epochs < math.inf:
@@ -260,6 +278,11 @@ class TrainingArguments:
 
     def require_what_goes_together(self) -> None:
         """Refuse combinations that cannot work, with the reason."""
+        if self.max_tokens is not None and self.dataloader_drop_last:
+            raise InputError(
+                f"dataloader_drop_last=True and max_tokens={self.max_tokens} exclude each other: no batch has a size "
+                "that it could fall short of; leave dataloader_drop_last out"
+            )
         if self.fp16 and self.bf16:
             raise InputError("fp16=True and bf16=True exclude each other; choose bf16, which needs no scaling")
         if self.fp16 and (self.use_cpu or not torch.cuda.is_available()):
@@ -287,7 +310,7 @@ class TrainingArguments:
 
     @property
     def examples_per_update(self) -> int:
-        """How many examples an update of one process learns from.
+        """How many examples an update of one process learns from, at most.
 
         >>> TrainingArguments("runs/first", gradient_accumulation_steps=2).examples_per_update
         16

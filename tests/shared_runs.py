@@ -242,6 +242,27 @@ def classify(folder: Path) -> Answers:
     return outcome_of(trainer)
 
 
+def learn_by_tokens(folder: Path) -> Answers:
+    """Updates of four batches of 24 tokens each, the last one smaller, and predictions in batches of a budget."""
+    generator = torch.Generator().manual_seed(2)
+    ids = [torch.randint(5, 60, (3 + 7 * number % 9,), generator=generator) for number in range(26)]
+    examples = [{"input_ids": row, "labels": torch.tensor(number % 3)} for number, row in enumerate(ids)]
+    tokenizer, _ = text(str(folder))
+    budget = {"max_tokens": 24, "gradient_accumulation_steps": 4 // n_processes(), "num_train_epochs": 2}
+    budget |= {"per_device_train_batch_size": 24, "per_device_eval_batch_size": 24, "max_steps": -1}
+    trainer = Trainer(
+        bert(BertForSequenceClassification),
+        arguments(folder / "run", **budget),
+        train_dataset=examples,
+        data_collator=PaddingCollator(tokenizer),
+    )
+    trainer.train()
+    scores, truths, _ = trainer.predict(examples[:11])
+    answers = outcome_of(trainer)
+    answers["tensors"] |= {"scores": torch.from_numpy(scores), "truths": torch.from_numpy(truths)}
+    return answers
+
+
 # What several processes do otherwise than one
 
 

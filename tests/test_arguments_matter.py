@@ -37,6 +37,8 @@ ELSEWHERE = {
         ),
         "the tests of several processes",
     ),
+    "max_tokens": "tests/test_token_batches.py",
+    "dataloader_pin_memory": "tests/test_reading_ahead.py",
 }
 """Arguments that have their tests elsewhere, and where."""
 PROVEN: set[str] = set()

@@ -60,6 +60,7 @@ RUNS = {
     "pretraining": shared_runs.pretrain,
     "classification": shared_runs.classify,
     "uneven updates": shared_runs.learn_uneven_updates,
+    "a budget of tokens": shared_runs.learn_by_tokens,
     "an idle part": shared_runs.learn_with_an_idle_part,
 }
 

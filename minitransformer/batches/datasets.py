@@ -12,6 +12,7 @@ from minitransformer.batches.pairs import PairsByPlace, PairsDrawn
 from minitransformer.errors import InputError
 from minitransformer.objectives.next_sentence import SPECIALS_OF_A_PAIR, check_pairs, make_pairs
 from minitransformer.shards import Shards
+from minitransformer.stored import Numbers
 from minitransformer.tokenizer import Tokenizer
 
 DRAWN_BEFOREHAND = 2**24
@@ -76,6 +77,12 @@ class NextSentencePairs(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def lengths(self) -> Numbers:
+        """How many tokens each pair has, found without reading one."""
+        first, second, _ = self.pairs.places(np.arange(len(self)))
+        return np.asarray(first.lengths + second.lengths + SPECIALS_OF_A_PAIR)
+
     def __getitem__(self, index: int) -> Example:
         return self.__getitems__([range(len(self))[index]])[0]
 
@@ -98,6 +105,8 @@ class TextClassification(Dataset[Example]):
     Raises: InputError if there is no text, a text has no label, or `max_length` has no room for a token.
     """
 
+    is_read_without_chance = True
+
     def __init__(
         self, texts: Sequence[str], labels: Sequence[int], tokenizer: Tokenizer, max_length: int = 128
     ) -> None:
@@ -110,6 +119,7 @@ class TextClassification(Dataset[Example]):
             torch.tensor([tokenizer.cls_token_id, *ids[: max_length - 2], tokenizer.sep_token_id])
             for ids in tokenizer.encode_sentences(list(texts))
         ]
+        self.lengths = [len(row) for row in self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -117,3 +127,7 @@ class TextClassification(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         row = self.rows[index]
         return {"input_ids": row, "token_type_ids": torch.zeros_like(row), "labels": self.labels[index]}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        """Read many texts."""
+        return [self[index] for index in indices]

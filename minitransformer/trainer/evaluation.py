@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -15,13 +16,14 @@ from minitransformer.errors import InputError
 from minitransformer.losses import IGNORED, LossPart
 from minitransformer.trainer.learner import Learner
 from minitransformer.trainer.loss_parts import LossInParts, add_parts, in_parts, with_any_labels
-from minitransformer.trainer.order import Order, is_stream
+from minitransformer.trainer.order import Order, is_stream, lengths_of, longest_first, require_no_stream
 from minitransformer.trainer.randomness import seed_of
 from minitransformer.trainer.reading import (
     EVALUATION,
     Batch,
     Collation,
-    MicroBatch,
+    Reading,
+    ReadUpdate,
     UpdatesOfPass,
     UpdatesOfStream,
     columns_read_by,
@@ -42,7 +44,10 @@ class Evaluation:
     sums: dict[str, LossPart] = field(default_factory=dict)
     scores: list[tuple[Tensor, ...]] = field(default_factory=list)
     truths: list[tuple[Tensor, ...]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    """The numbers of the examples, in the order in which they were judged."""
     n_examples: int = 0
+    n_steps: int = 0
 
     def losses(self, prefix: str) -> dict[str, float]:
         """The mean of each part of the loss over all that counts, and the loss itself."""
@@ -88,20 +93,40 @@ class Evaluator:
     def run(self, dataset: Any, questions: Questions) -> Evaluation:
         """Pass over the data without learning, and without a trace: mode and random state are as before."""
         found = Evaluation()
-        with evaluating(self.losses.model), torch.random.fork_rng(), torch.no_grad(), self.precision():
-            for batch, counts in self.batches(dataset):
-                if counts or self.is_shared_out:
-                    add_to = found if counts else Evaluation()
-                    evaluate_batch(self.losses, to_device(batch, self.device), questions, add_to, self.is_shared_out)
-                self.after_batch()
+        with (
+            evaluating(self.losses.model),
+            torch.random.fork_rng(),
+            torch.no_grad(),
+            self.precision(),
+            closing(self.updates(dataset)) as updates,
+        ):
+            for update in updates:
+                self.judge(update, questions, found)
         found.sums = self.over_all_processes(found.sums)
         return found
 
-    def columns(self, batches: Sequence[tuple[Tensor, ...]]) -> Any:
-        """Each column of all batches as one array, from all processes; one column comes alone, and none as None."""
+    def judge(self, update: ReadUpdate, questions: Questions, found: Evaluation) -> None:
+        """Add what the batches of this process say."""
+        for batch, counts in update.micro_batches:
+            if counts or self.is_shared_out:
+                add_to = found if counts else Evaluation()
+                evaluate_batch(self.losses, to_device(batch, self.device), questions, add_to, self.is_shared_out)
+            self.after_batch()
+        found.numbers += update.read_here
+        found.n_steps += 1
+
+    def columns(self, found: Evaluation, batches: Sequence[tuple[Tensor, ...]]) -> Any:
+        """Each column of all batches as one array, from all processes; one column comes alone, and none as None.
+
+        Its rows are in the order of the examples.
+        """
         n_columns = int(self.processes.largest([len(batches[0]) if batches else 0])[0])
         here = [join(column) for column in zip(*batches, strict=True)] if batches else [None] * n_columns
-        return alone_or_all([self.processes.gather_rows(column).numpy() for column in here])
+        columns = [self.processes.gather_rows(column) for column in here]
+        if self.args.max_tokens is not None:
+            numbers = self.processes.gather_rows(torch.tensor(found.numbers) if found.numbers else None)
+            columns = [in_order_of(numbers, column) for column in columns]
+        return alone_or_all([column.numpy() for column in columns])
 
     def over_all_processes(self, sums: Mapping[str, LossPart]) -> dict[str, LossPart]:
         """The parts of the loss of all processes together."""
@@ -117,27 +142,33 @@ class Evaluator:
             for name, total, count in zip(names, totals, counts, strict=True)
         }
 
-    def batches(self, dataset: Any) -> Iterator[MicroBatch]:
-        """The share of this process of all examples; what is drawn for each is the same in every evaluation."""
+    def updates(self, dataset: Any) -> Reading:
+        """The share of this process of all examples, one batch after the other.
+
+        What is drawn for each example is the same in every evaluation.
+        """
         args, processes = self.args, self.processes
+        hide = args.disable_tqdm or not processes.is_first
         columns = columns_read_by(self.losses.model, args.label_names or ()) if args.remove_unused_columns else None
         collation = Collation(self.collate, args.seed_of_data, columns)
         here = {"rank": processes.rank, "n_processes": processes.n_processes}
         size = args.per_device_eval_batch_size
         updates: Dataset[Any]
-        if not is_stream(dataset):
-            chunks = Order.in_order(len(dataset), size * processes.n_processes)
+        if args.max_tokens is not None:
+            require_no_stream(dataset, "the dataset", args.max_tokens)
+            lengths = lengths_of(dataset, f"max_tokens={args.max_tokens}", hide)
+            chunks = longest_first(lengths, args.max_tokens, size, processes.n_processes)
             updates = UpdatesOfPass(dataset, collation, chunks, EVALUATION, size, **here)
+        elif not is_stream(dataset):
+            in_order = Order.in_order(len(dataset), size * processes.n_processes)
+            updates = UpdatesOfPass(dataset, collation, in_order, EVALUATION, size, **here)
         else:
             updates = UpdatesOfStream(dataset, collation, EVALUATION, size, size * processes.n_processes, **here)
         n_batches = len(updates) if isinstance(updates, UpdatesOfPass) else None
-        hide = args.disable_tqdm or not processes.is_first
-        for update in tqdm(
-            in_workers(updates, args.dataloader_num_workers), "evaluating", n_batches, disable=hide, leave=False
-        ):
-            for micro_batch in update.micro_batches:
+        with closing(in_workers(updates, **processes.how_to_read(args))) as read:
+            for update in tqdm(read, "evaluating", n_batches, disable=hide, leave=False):
                 torch.manual_seed(seed_of(args.seed, *update.indices.tolist()))
-                yield micro_batch
+                yield update
 
 
 def evaluate_batch(
@@ -234,6 +265,22 @@ def join(pieces: Sequence[Tensor]) -> Tensor:
         length = max(piece.shape[1] for piece in pieces)
         pieces = [as_long(piece, length) for piece in pieces]
     return torch.cat(list(pieces))
+
+
+def in_order_of(numbers: Int[Tensor, " n"], rows: Tensor) -> Tensor:
+    """Rows of examples in the order of their numbers.
+
+    Raises: InputError if there is not one row for each example.
+
+    >>> in_order_of(torch.tensor([2, 0, 1]), torch.tensor([7.0, 5.0, 6.0]))
+    tensor([5., 6., 7.])
+    """
+    if len(rows) != len(numbers):
+        raise InputError(
+            f"max_tokens sorts the {len(numbers)} examples, and {len(rows)} rows cannot be put back into their order; "
+            "let preprocess_logits_for_metrics give a row for each example, or leave max_tokens out"
+        )
+    return rows[numbers.argsort()]
 
 
 def as_long(rows: Tensor, length: int) -> Tensor:

@@ -25,7 +25,15 @@ from minitransformer.trainer.noise import noisy_embeddings
 from minitransformer.trainer.precision import computing_type
 from minitransformer.trainer.processes import Processes
 from minitransformer.trainer.randomness import seed_of
-from minitransformer.trainer.reading import Batch, MicroBatch, count_tokens, in_pieces, to_device
+from minitransformer.trainer.reading import (
+    Batch,
+    MicroBatch,
+    count_examples,
+    count_places,
+    count_tokens,
+    in_pieces,
+    to_device,
+)
 from minitransformer.training_arguments import TrainingArguments
 
 if TYPE_CHECKING:
@@ -89,7 +97,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=args.fp16)
-        self.most_at_once: int | None = None  # examples that memory holds, once it has run out
+        self.most_at_once: int | None = None  # places of a batch that memory holds, once it has run out
 
     def learn(self, micro_batches: Sequence[MicroBatch], step: int, max_steps: int) -> Learned:
         """Compute the gradients of an update, and move the parameters by them if they are numbers."""
@@ -196,16 +204,23 @@ class Learner:
 
     def gradients(self, micro_batches: Sequence[MicroBatch], step: int) -> dict[str, LossPart]:
         """Gradients and loss of an update; where memory runs out, in smaller pieces if that is allowed."""
-        size = self.most_at_once or self.args.per_device_train_batch_size
+        pieces = micro_batches
         while True:
+            if self.most_at_once is not None:
+                pieces = in_pieces(micro_batches, self.most_at_once)
             torch.manual_seed(seed_of(self.args.seed, step, self.processes.rank))
             try:
-                return self.accumulate_gradients(in_pieces(micro_batches, size))
+                return self.accumulate_gradients(pieces)
             except RuntimeError as error:
-                if not self.args.auto_find_batch_size or size == 1 or not is_out_of_memory(error):
+                is_cut_up = all(count_examples(batch) == 1 for batch, _ in pieces)
+                if not self.args.auto_find_batch_size or is_cut_up or not is_out_of_memory(error):
                     raise
-            size = self.most_at_once = max(1, size // 2)
-            logger.warning("memory ran out: from here on %d examples are computed at once", size)
+            largest = max(count_places(batch) for batch, _ in pieces)
+            self.most_at_once = max(1, min(largest, self.most_at_once or largest) // 2)
+            logger.warning(
+                "memory ran out: from here on %d places are computed at once (examples × their tokens with padding)",
+                self.most_at_once,
+            )
 
     def accumulate_gradients(self, micro_batches: Sequence[MicroBatch]) -> dict[str, LossPart]:
         """Add up the gradients of micro-batches to that of one large batch, and give the parts of its loss.

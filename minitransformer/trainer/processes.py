@@ -86,6 +86,12 @@ class Processes:
             return torch.device("cuda", self.local_rank)
         return torch.device("cpu")
 
+    def how_to_read(self, args: TrainingArguments) -> dict[str, Any]:
+        """By whom batches are read, and whether ahead and into pinned memory, which is for GPUs."""
+        on_gpu = self.device(args.use_cpu).type == "cuda"
+        pin = on_gpu and args.dataloader_pin_memory
+        return {"n_workers": args.dataloader_num_workers, "ahead": on_gpu, "pin": pin}
+
     # What they tell each other
 
     def sums(self, numbers: Sequence[int | float]) -> list[float]:

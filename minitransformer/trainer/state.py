@@ -13,7 +13,8 @@ Figures = dict[str, Any]
 class TrainerState:
     """How far the training has come, and what was logged on the way; kept with every checkpoint.
 
-    `epoch` counts passes over the data, and `train_batch_size` the examples of one update in all processes together.
+    `epoch` counts passes over the data, and `train_batch_size` the examples of one update in all processes together, or
+    with `max_tokens` how many these are on average.
     """
 
     global_step: int = 0
@@ -24,6 +25,10 @@ class TrainerState:
     n_processes: int = 1
     batch_of_process: int = 0
     """Examples that each of the processes computed at once; with other sizes sums are rounded otherwise."""
+    max_tokens: int | None = None
+    """What the batches were cut by; by something else they would have been others."""
+    batches_of_update: int = 0
+    """How many of these an update has in all processes together."""
     num_input_tokens_seen: int = 0
     log_history: list[Figures] = field(default_factory=list)
     best_metric: float | None = None

@@ -6,11 +6,10 @@ that stops and goes on is bit for bit the run that never stopped, and no generat
 """
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -53,7 +52,7 @@ from minitransformer.trainer.loss_parts import (
     mean_loss,
     takes,
 )
-from minitransformer.trainer.order import is_stream, require_examples
+from minitransformer.trainer.order import is_stream, require_examples, require_no_stream
 from minitransformer.trainer.processes import Processes
 from minitransformer.trainer.randomness import set_seed
 from minitransformer.trainer.reading import (
@@ -152,6 +151,9 @@ class Trainer(Listeners):
                 "auto_find_batch_size=True is for one process: several would have to run out of memory together; "
                 "lower per_device_train_batch_size and raise gradient_accumulation_steps instead"
             )
+        if args.max_tokens is not None:
+            for name, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
+                require_no_stream(dataset, name, args.max_tokens)
         if self.train_dataset is None or not is_stream(self.train_dataset):
             return
         if args.max_steps < 1:
@@ -296,12 +298,13 @@ class Trainer(Listeners):
                 self.control.should_epoch_stop = False
                 self.tell("on_epoch_begin")
             pass_before = state.passes
-            for update in supply.updates_of_pass():
-                self.step(update, window, supply)
-                if self.is_enough or state.passes > pass_before:
-                    break
-            else:
-                self.end_stream(window)
+            with closing(supply.updates_of_pass()) as updates:
+                for update in updates:
+                    self.step(update, window, supply)
+                    if self.is_enough or state.passes > pass_before:
+                        break
+                else:
+                    self.end_stream(window)
 
     @property
     def is_enough(self) -> bool:
@@ -331,7 +334,7 @@ class Trainer(Listeners):
         state.global_step += 1
         state.updates_of_this_pass += 1
         state.examples_of_this_pass += len(update.indices)
-        state.epoch = state.passes + state.updates_of_this_pass / supply.updates_per_pass
+        state.epoch = state.passes + state.updates_of_this_pass / supply.updates_of_this_pass
         self.ask_for_what_is_due_at_steps()
         self.tell("on_step_end")
         is_complete = supply.is_at_end_of_pass
@@ -566,13 +569,12 @@ class Trainer(Listeners):
         evaluator = Evaluator(self.learner, self.data_collator, self.after_evaluated_batch)
         with self.processes.noticing_loss():
             found = evaluator.run(dataset, questions)
-            scores, truths = evaluator.columns(found.scores), evaluator.columns(found.truths)
+            scores, truths = evaluator.columns(found, found.scores), evaluator.columns(found, found.truths)
         figures: dict[str, Any] = found.losses(prefix)
         if self.compute_metrics is not None and truths is not None:
             figures |= with_prefix(self.compute_metrics(EvalPrediction(scores, truths)), prefix)
         n_examples = int(self.processes.sums([found.n_examples])[0])
-        n_steps = math.ceil(n_examples / (self.args.per_device_eval_batch_size * self.processes.n_processes))
-        speed = speed_of(prefix, time.perf_counter() - started, n_examples, n_steps)
+        speed = speed_of(prefix, time.perf_counter() - started, n_examples, found.n_steps)
         return PredictionOutput(scores, truths, figures), speed
 
     def after_evaluated_batch(self) -> None:

@@ -249,3 +249,18 @@ def a_row_begins_at_position_zero(query: Tensor, key: Tensor, value: Tensor, att
     """A new row is seen by a token at position 0, which padding on the left leaves no row."""
     position = (attention_mask != 0).nonzero()[:, 1]
     return read_within(query, key, value, (position == 0).cumsum(0))
+
+
+@mutant(
+    "packed-attention",
+    symptom="Right where all texts are equally long; else tokens get what tokens of another text have read.",
+    difficulty="medium",
+)
+def rows_left_in_the_order_of_their_lengths(
+    query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor
+) -> Tensor:
+    """Rows are sorted so that those of similar length are read together, and never put back into their order."""
+    is_token = attention_mask != 0
+    row = is_token.nonzero()[:, 0]
+    by_length = is_token.sum(1)[row].argsort(descending=True, stable=True)
+    return read_within(query, key, value, row)[by_length]

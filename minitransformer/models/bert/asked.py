@@ -54,11 +54,11 @@ class Asked:
         of_all = torch.arange(n_rows, device=device)
         return cls(first, of_all, counts, visible(attention_mask), rows_of(attention_mask))
 
-    def to(self, device: torch.device) -> "Asked":
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Asked":
         """The same on a device."""
-        positions, labelled = (x.to(device, non_blocking=True) for x in (self.positions, self.labelled))
-        may_attend = None if self.may_attend is None else self.may_attend.to(device, non_blocking=True)
-        rows = None if self.rows is None else self.rows.to(device)
+        positions, labelled = (x.to(device, non_blocking=non_blocking) for x in (self.positions, self.labelled))
+        may_attend = None if self.may_attend is None else self.may_attend.to(device, non_blocking=non_blocking)
+        rows = None if self.rows is None else self.rows.to(device, non_blocking)
         return Asked(positions, labelled, self.counts, may_attend, rows)
 
 
