@@ -109,9 +109,9 @@ def training_bytes(work: Work, dtype: str = "float32") -> Parts:
 def kept_activations(work: Work) -> float:
     """The numbers that the blocks keep for the way back.
 
-    A block keeps eight vectors for each token (its input, Q, K, V, what attention reads, both sums before the norms, and
-    the input of the feed-forward network), two as wide as that network, and what softmax and norms divide by. A cache
-    as large as all of them would keep them from memory.
+    A block keeps eight vectors for each token (its input, Q, K, V, what attention reads, both sums before the norms,
+    the input of the feed-forward network), two as wide as that network, and what softmax and norms divide by. A
+    cache as large as all of them would keep them from memory.
     """
     c = work.config
     d, f, h, n = c.hidden_size, c.intermediate_size, c.num_attention_heads, c.num_hidden_layers
