@@ -22,7 +22,7 @@ demo: .venv/runtime.stamp
 	$(BIN)/minitransformer demo
 
 test: .venv/developer.stamp
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/developer.stamp
 	$(BIN)/ruff format --check .

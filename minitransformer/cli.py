@@ -8,26 +8,14 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
-from minitransformer import corpora, files, laws, plots, run_log, tracing
-from minitransformer.demo import DemoPlan, run_demo
-from minitransformer.doctor import (
-    SENTENCES,
-    Diagnosis,
-    batch_for,
-    examine_file,
-    examine_kept,
-    random_batch_for,
-    sentences_of,
-)
+from minitransformer import corpora, files, run_log, tracing
 from minitransformer.errors import InputError
 from minitransformer.finetuning import FinetuningPlan, evaluate_classifier, finetune
-from minitransformer.laws import explaining, zoo
-from minitransformer.laws.zoo import game
 from minitransformer.models.bert import (
     BertForMaskedLM,
     BertForPreTraining,
@@ -39,6 +27,9 @@ from minitransformer.prediction import classify, encode, fill_masks, open_model
 from minitransformer.pretraining import PretrainingPlan, evaluate_on_corpus, pretrain
 from minitransformer.tokenizer import Tokenizer
 from minitransformer.trainer import is_first_process, is_told_here
+
+if TYPE_CHECKING:
+    from minitransformer.doctor import Diagnosis
 
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
@@ -56,6 +47,8 @@ def demo(output_dir: Path = Path("runs/demo")) -> None:
     Args:
         output_dir: Where the models, metrics.json and report.html go.
     """
+    from minitransformer.demo import DemoPlan, run_demo
+
     figures = run_demo(output_dir, DemoPlan())
     show(
         {
@@ -182,6 +175,8 @@ def plot(
         metric: The figures to draw, such as loss or accuracy, if not all are wanted.
         log_loss: Draw losses by their logarithms.
     """
+    from minitransformer import plots
+
     if not runs:
         raise InputError("plot needs the folder of a run")
     if output_file is None and len(runs) > 1:
@@ -244,6 +239,8 @@ def check(
         max_examples: Cases to try for each law.
         seconds: The most that each law may take.
     """
+    from minitransformer import laws
+
     reports = laws.check_file(file, claim, name, adapter, max_examples, seconds, rename)
     if output == "json":
         print(json.dumps([report.entries() for report in reports], ensure_ascii=False, indent=2))
@@ -259,6 +256,9 @@ def explain(equation: Positional[str] = "") -> None:
     Args:
         equation: Its tag, such as attention or layer-norm; without one, all are listed.
     """
+    from minitransformer import laws
+    from minitransformer.laws import explaining
+
     print(laws.explain(equation) if equation else explaining.listing())
 
 
@@ -291,6 +291,9 @@ def doctor(
         output: Text to read, or JSON for programs.
         steps: How many steps it may take to learn one batch by heart.
     """
+    from minitransformer import plots
+    from minitransformer.doctor import examine_file
+
     if examined.suffix == ".py" or examined.is_file():
         if text is not None:
             raise InputError(f"--text is for the folder of a kept model; {examined} has a batch of its own")
@@ -311,8 +314,10 @@ def doctor(
         sys.exit(EXIT_BROKEN)
 
 
-def examine_folder(folder: Path, text: str | None, steps: int) -> Diagnosis:
+def examine_folder(folder: Path, text: str | None, steps: int) -> "Diagnosis":
     """Examine a kept model on sentences."""
+    from minitransformer.doctor import SENTENCES, examine_kept, sentences_of
+
     opened = open_model(folder, BertForSequenceClassification, BertForPreTraining, BertForMaskedLM)
     sentences = SENTENCES if text is None else sentences_of(text)
     return examine_kept(opened, Tokenizer.from_pretrained(folder), sentences, steps)
@@ -374,6 +379,8 @@ def trace_reading(
     model: BertPreTrainedModel, tokenizer: Tokenizer | None, text: str, only: str
 ) -> tuple[str, Callable[[], bytes]]:
     """The tensors of a pass as text, and what draws them."""
+    from minitransformer.doctor import SENTENCES, random_batch_for
+
     if tokenizer is None:
         ids = random_batch_for(model, batch_size=1, length=8)["input_ids"]
     else:
@@ -392,6 +399,9 @@ def time_training(
     steps: int,
 ) -> tuple[str, Callable[[], bytes]]:
     """The times of training steps as text, and what draws them."""
+    from minitransformer import plots
+    from minitransformer.doctor import batch_for, random_batch_for, sentences_of
+
     if tokenizer is None or not text:
         batch = random_batch_for(model, batch_size, length)
     else:
@@ -418,6 +428,9 @@ def zoo_command(
         seed: Draws a mutant for debug, and tells which it was for answer.
         output_dir: The folder that debug writes.
     """
+    from minitransformer.laws import zoo
+    from minitransformer.laws.zoo import game
+
     if action == "list":
         print(zoo.listing())
     elif action == "debug":

@@ -27,6 +27,14 @@ def kernels_in_use(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
+@pytest.fixture(scope="session")
+def imported_before_forking() -> None:
+    """Import what PyTorch and transformers import at their first use: else each child of `check` does so by itself."""
+    import torch._dynamo  # noqa: F401 - imported for what it leaves in memory
+    import transformers.models.bert.modeling_bert
+    import transformers.models.t5.modeling_t5  # noqa: F401 - likewise
+
+
 @pytest.fixture
 def without_shape_checks() -> Iterator[None]:
     """Run as users do, without the checks of annotations that come before a function's own errors in tests."""

@@ -23,6 +23,7 @@ from minitransformer.laws.cases import (
     SequenceCase,
     VectorsCase,
     attention_cases,
+    few_examples,
     numbers,
     randomise,
     sequence_cases,
@@ -129,6 +130,7 @@ def multi_head(case: SequenceCase) -> MultiHeadAttention:
 
 
 @pytest.mark.equation("multi-head-attention")
+@few_examples
 @given(case=sequence_cases(visibilities=("all", "padding")))
 def test_multi_head_attention_agrees_with_torch(case: SequenceCase) -> None:
     """Multi-head attention agrees with `nn.MultiheadAttention`, whose True hides, and so do the weights."""
@@ -146,6 +148,7 @@ def test_multi_head_attention_agrees_with_torch(case: SequenceCase) -> None:
 
 
 @pytest.mark.equation("multi-head-attention")
+@few_examples
 @given(case=sequence_cases())
 def test_each_head_shows_its_weights(case: SequenceCase) -> None:
     """The weights that a module shows are those that it reads with: they rebuild its output."""

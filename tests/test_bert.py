@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from minitransformer import kernels
 from minitransformer.errors import InputError
-from minitransformer.laws.cases import numbers, seeds, shuffled, whole_numbers
+from minitransformer.laws.cases import few_examples, numbers, seeds, shuffled, whole_numbers
 from minitransformer.laws.tolerances import STACK, assert_close, assert_same
 from minitransformer.models import bert
 from minitransformer.models.bert_config import BertConfig
@@ -434,6 +434,7 @@ def lawful(name: str) -> Any:
     return ours(name, dtype=torch.float64)
 
 
+@few_examples
 @given(seed=seeds, kept=lengths, padding=st.integers(0, 6))
 def test_padding_is_invisible(kernels_in_use: str, seed: int, kept: int, padding: int) -> None:
     """A row alone, without its padding, says what it says in any batch, whatever stands in the padding."""
@@ -446,6 +447,7 @@ def test_padding_is_invisible(kernels_in_use: str, seed: int, kept: int, padding
     assert_close(together.seq_relationship_logits[1:2], alone.seq_relationship_logits, c=STACK)
 
 
+@few_examples
 @given(seed=seeds)
 def test_what_stands_in_the_padding_changes_nothing_bit_for_bit(kernels_in_use: str, seed: int) -> None:
     model, inputs = lawful("BertModel"), batch_for("BertModel", seed)
@@ -458,6 +460,7 @@ def test_what_stands_in_the_padding_changes_nothing_bit_for_bit(kernels_in_use: 
     assert_same(found.pooler_output, expected.pooler_output)
 
 
+@few_examples
 @given(seed=seeds)
 def test_the_order_of_a_batch_does_not_matter(kernels_in_use: str, seed: int) -> None:
     model, inputs = lawful("BertForPreTraining"), batch_for("BertForPreTraining", seed)
@@ -476,6 +479,7 @@ def without_positions() -> Any:
     return model
 
 
+@few_examples
 @given(seed=seeds)
 def test_without_positions_the_order_of_words_does_not_matter(kernels_in_use: str, seed: int) -> None:
     """Position is told by its table alone: without it, moved words take their vectors along."""

@@ -71,6 +71,7 @@ def array_or_none(rule: Tensor | None) -> object:
 
 @pytest.mark.equation("post-norm", "pre-norm")
 @pytest.mark.parametrize("residual", RESIDUALS)
+@few_examples
 @given(case=block_cases(visibilities=("all",)))
 def test_residuals_agree_with_the_reference(residual: Residual, case: SequenceCase) -> None:
     """Both residual connections agree with the reference, around layer norm and around RMS norm."""
@@ -139,6 +140,7 @@ def test_the_hidden_states_are_the_input_and_what_each_block_makes_of_it(
 
 
 @pytest.mark.equation("encoder", "decoder")
+@few_examples
 @given(case=block_cases())
 def test_a_stack_of_no_blocks_passes_its_input_on(case: SequenceCase) -> None:
     """A post-norm stack of no blocks is the identity."""

@@ -19,7 +19,7 @@ from minitransformer.laws import Report, adapters, check, check_file, laws_of
 from minitransformer.laws.checking import names_in
 from minitransformer.laws.judging import BROKEN, Table, finding_of, table_of
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.usefixtures("without_shape_checks", "imported_before_forking")
 
 FEW = {"max_examples": 25, "seconds": 30.0}
 

@@ -5,6 +5,7 @@ import hashlib
 import math
 import subprocess
 import sys
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def answer_of(function: Any, claim: str) -> Any:
         return function(*arguments, **options)
     except Exception as error:
         return type(error)
+
+
+file_of = cache(model_file)
 
 
 def functions_of(text: str) -> dict[str, str]:
@@ -84,7 +88,7 @@ def test_a_function_of_the_healthy_file_answers_as_ours_does(claim: str) -> None
 @by_claim
 def test_the_mutant_in_the_file_answers_as_the_mutant_of_the_zoo_does(claim: str) -> None:
     for each in mutants_of(claim):
-        found = answer_of(getattr(module_of(model_file(each)), name_of(claim)), claim)
+        found = answer_of(getattr(module_of(file_of(each)), name_of(claim)), claim)
         expected = answer_of(each.function, claim)
         if isinstance(expected, type):
             assert found == expected, each.name
@@ -96,9 +100,9 @@ def test_the_mutant_in_the_file_answers_as_the_mutant_of_the_zoo_does(claim: str
 
 @by_claim
 def test_only_one_function_differs_and_nothing_tells_which(claim: str) -> None:
-    healthy = functions_of(model_file(None))
+    healthy = functions_of(file_of(None))
     for each in mutants_of(claim):
-        text, (name, node) = model_file(each), mutated(each)
+        text, (name, node) = file_of(each), mutated(each)
         this = functions_of(text)
         assert list(healthy) == list(this)
         assert [found for found in healthy if healthy[found] != this[found]] == [name]

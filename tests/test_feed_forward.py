@@ -14,6 +14,7 @@ from minitransformer.feed_forward import FeedForward, gelu, gelu_tanh, relu
 from minitransformer.laws.cases import (
     SequenceCase,
     VectorsCase,
+    few_examples,
     parameters_of,
     randomise,
     sequence_cases,
@@ -50,6 +51,7 @@ def network(case: SequenceCase, activation: Function = relu) -> FeedForward:
 
 @pytest.mark.equation("feed-forward")
 @pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh"])
+@few_examples
 @given(case=sequence_cases(visibilities=("all",)))
 def test_the_network_agrees_with_the_reference_and_with_torch(activation: str, case: SequenceCase) -> None:
     """The feed-forward network agrees with the reference and with `nn.Sequential`, for each activation."""

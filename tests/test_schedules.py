@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitransformer import optimizer, reference
@@ -38,6 +38,8 @@ SETTINGS = {
 """What may be given to each schedule, as its users write it."""
 
 peak_rates = st.floats(2e-6, 10.0)
+fewer_trainings = settings(max_examples=max(50, settings.default.max_examples // 4))
+"""A case is a whole training, each of whose rates is compared."""
 
 
 def rates_of_transformers(
@@ -64,6 +66,7 @@ def rates_of_transformers(
     "inverse-square-root-warmup",
 )
 @pytest.mark.parametrize("name", SCHEDULES)
+@fewer_trainings
 @given(data=st.data(), warmup_steps=st.integers(0, 60), total_steps=st.integers(1, 120), peak_rate=peak_rates)
 def test_every_rate_of_a_training_is_that_of_transformers(
     name: str, data: st.DataObject, warmup_steps: int, total_steps: int, peak_rate: float
@@ -78,6 +81,7 @@ def test_every_rate_of_a_training_is_that_of_transformers(
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
+@fewer_trainings
 @given(data=st.data(), warmup_steps=st.integers(0, 40), more=st.integers(1, 40), peak_rate=peak_rates)
 def test_the_rate_after_the_last_update_is_that_of_transformers(
     name: str, data: st.DataObject, warmup_steps: int, more: int, peak_rate: float
@@ -89,6 +93,7 @@ def test_the_rate_after_the_last_update_is_that_of_transformers(
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "cosine"])
+@fewer_trainings
 @given(data=st.data(), warmup_steps=st.integers(0, 20), more=st.integers(1, 20), beyond=st.integers(1, 20))
 def test_a_training_that_goes_on_has_the_rates_of_transformers(
     name: str, data: st.DataObject, warmup_steps: int, more: int, beyond: int

@@ -9,6 +9,7 @@ from startup import Measurement, imported_by, measure
 
 HEAVY = ("matplotlib", "hypothesis", "transformers", "tensorboard", "tyro", "pandas", "scipy", "sklearn", "datasets")
 HEAVY += ("accelerate", "triton", "beartype", "IPython", "torch._dynamo", "torch._inductor", "minitransformer.laws")
+OF_COMMANDS = ("matplotlib", "hypothesis", "minitransformer.laws", "minitransformer.plots")
 
 
 def test_the_import_loads_nothing_heavy_beside_torch() -> None:
@@ -18,6 +19,18 @@ def test_the_import_loads_nothing_heavy_beside_torch() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
+
+
+def test_the_command_explains_itself_without_what_draws_and_what_judges() -> None:
+    program = (
+        "import sys; sys.argv = ['minitransformer', '--help']; from minitransformer import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        f"print('loaded:', *[name for name in {OF_COMMANDS!r} if name in sys.modules])"
+    )
+    explained = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert explained.stdout.startswith("usage: minitransformer")
+    assert explained.stdout.splitlines()[-1] == "loaded:"
 
 
 def test_the_parts_of_the_import_are_named_with_their_times() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minitransformer.laws import adapters, check
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.usefixtures("without_shape_checks", "imported_before_forking")
 transformers = pytest.importorskip("transformers", reason="transformers is judged here: pip install transformers")
 
 

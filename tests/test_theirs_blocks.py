@@ -12,12 +12,12 @@ from minitransformer.laws import adapters, check
 from minitransformer.laws.modules import Parameters
 
 pytestmark = [
-    pytest.mark.usefixtures("without_shape_checks"),
+    pytest.mark.usefixtures("without_shape_checks", "imported_before_forking"),
     pytest.mark.filterwarnings("ignore:enable_nested_tensor"),
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
 ]
 
-FEW = {"max_examples": 15, "seconds": 60.0}
+FEW = {"max_examples": 12, "seconds": 60.0}
 NAMES = {
     "attention": "self_attn",
     "cross_attention": "multihead_attn",

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from minitransformer import reference
 from minitransformer.laws import adapters, check
+from minitransformer.laws.claims import HEAVY
 from minitransformer.laws.modules import Parameters
 from minitransformer.laws.zoo.embeddings import table_of_positions_read_from_one
+from minitransformer.laws.zoo.matrix import EXAMPLES_OF_HEAVY
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.usefixtures("without_shape_checks", "imported_before_forking")
 transformers = pytest.importorskip("transformers", reason="transformers is judged here: pip install transformers")
 
 BERT_NAMES = {"gain": "weight", "norm": "LayerNorm"}
@@ -194,7 +196,7 @@ EXCEPTIONS: dict[str, tuple[set[str], str]] = {
 @pytest.mark.parametrize("name", THEIRS)
 def test_their_code_keeps_every_law_but_those_with_a_reason(name: str) -> None:
     claim, theirs = THEIRS[name]
-    report = check(theirs, claim, max_examples=20)
+    report = check(theirs, claim, max_examples=EXAMPLES_OF_HEAVY if claim in HEAVY else 20)
     expected, reason = EXCEPTIONS.get(name, (set(), "every law holds"))
     assert {failure.law for failure in report.failures} == expected, f"{reason}\n{report}"
     assert {finding.message for finding in report.not_judged} <= {"an array has no gradient", "NumPy has no bfloat16"}

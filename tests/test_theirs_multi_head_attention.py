@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from minitransformer import reference
 from minitransformer.laws import Report, adapters, check, check_file
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.usefixtures("without_shape_checks", "imported_before_forking")
 
-EXAMPLES = 20
+EXAMPLES = 12
 
 
 def broken(report: Report) -> set[str]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from minitransformer import reference
 from minitransformer.laws import adapters, check
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.usefixtures("without_shape_checks", "imported_before_forking")
 
-EXAMPLES = 20
+EXAMPLES = 12
 
 
 def sequential(d_model: int, d_ff: int) -> nn.Sequential:

@@ -70,7 +70,7 @@ EXCEPTIONS = {
 }
 
 
-@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.usefixtures("without_shape_checks", "imported_before_forking")
 def test_the_masking_of_transformers_keeps_every_law_but_those_with_a_reason() -> None:
     report = check(transformers_masking, "masking", max_examples=30)
     assert {failure.law for failure in report.failures} == set(EXCEPTIONS), f"{report}"
