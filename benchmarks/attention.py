@@ -20,17 +20,19 @@ from pathlib import Path
 
 import torch
 import tyro
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from results import FOLDER, Results, Row
 from torch import Tensor
 from turns import in_turns, ratio, spread
 
 from minitransformer import attention, kernels
 from minitransformer.laws.cases import numbers
+from minitransformer.plots.drawing import BLUE, INK, ORANGE, plain
 
 ROUNDING = 1e-4
 """Of float32, over sums of a thousand terms, beside the largest entry."""
 MEBIBYTE = 2**20
+COLOURS = {"equations": INK, "tiled": BLUE, "fused": ORANGE}
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Comparison:
 
     lengths: tuple[int, ...] = (1024, 4096, 16384)
     """How many queries and keys."""
-    heads: int = 4
+    heads: int = 2
     """How many heads."""
     width: int = 64
     """How wide a head is."""
@@ -75,7 +77,8 @@ def main(comparison: Comparison) -> None:
         for length in comparison.lengths:
             results.add(**row_of_gpu(comparison, length))
     results.note(
-        "Memory is the rise of the peak of a fresh process, with queries, keys and values in place before. "
+        f"One example has {comparison.heads} heads of width {comparison.width}. Memory is the rise of the peak of a "
+        "fresh process, with queries, keys and values in place before. "
         f"Beyond {comparison.longest_by_equations} that of the equations is foretold: four times as much at twice the "
         "length."
     )
@@ -181,14 +184,18 @@ def peak() -> int:
     return 1024 * int(found[1])
 
 
-def draw_memory(axes: Axes, held: dict[str, dict[int, float]]) -> None:
+def draw_memory(figure: Figure, held: dict[str, dict[int, float]]) -> None:
     """Memory over length, both by doublings: a slope of 1 is linear, a slope of 2 the square."""
+    figure.set_size_inches(8, 4)
+    axes = figure.add_subplot()
+    plain(axes)
     for kind, by_length in held.items():
-        axes.plot(list(by_length), list(by_length.values()), marker="o", label=kind)
+        axes.plot(list(by_length), list(by_length.values()), marker="o", color=COLOURS[kind], label=kind)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    axes.set_xlabel("length")
-    axes.set_ylabel("MiB at the peak")
+    lengths = list(held["fused"])
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.set(xlabel="length: how many queries and keys", ylabel="MiB held at the peak")
     axes.legend(frameon=False)
 
 

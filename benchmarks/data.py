@@ -17,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import datasets
@@ -30,8 +30,10 @@ import pyarrow
 import torch
 import transformers
 import tyro
-from tables import as_table
+from results import FOLDER, Results, Row
+from tables import in_short
 from torch.utils.data import DataLoader
+from turns import Side, in_turns, rate, ratio, spread
 
 from minitransformer import batches
 from minitransformer.batches import MaskedLanguageCollator, NextSentencePairs
@@ -46,6 +48,10 @@ MAX_LENGTH = 128
 MEGABYTE = 10**6
 ROOM_BESIDE = 1.3
 """What the files take, by what the tokens take: the starts of sentences and documents stand beside them."""
+FORMS = {"lists": None, "numpy": "numpy", "torch": "torch"}
+"""In which form `datasets` gives its rows."""
+SAME_SHARE = 0.03
+"""By which the shares of words that are asked for may differ: each side draws its own."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,13 @@ class Measurement:
 
     megabytes: int = 2000
     """Of tokens, two bytes each."""
-    seconds: float = 20.0
+    seconds: float = 10.0
     """Of reading, for memory."""
     turns: int = 5
-    """Of each side, of two seconds."""
+    """How often each side reads, for a second or longer, and how often else is measured what takes no memory."""
     batch_size: int = 256
     """Pairs at once."""
-    folder: Path = Path("runs/bench")
+    folder: Path = FOLDER
     """Where the corpus is put, and the results."""
     keep: bool = False
     """Leave the corpus there."""
@@ -129,25 +135,30 @@ def memory() -> dict[str, float]:
     return {name: int(lines[name].split()[0]) * 1024 / MEGABYTE for name in ("VmRSS", "RssAnon")}
 
 
-def read_alone(measurement: Measurement) -> dict[str, float]:
+def read_alone(measurement: Measurement) -> Row:
     """In a process of its own: how long it takes to begin, and how memory grows over some seconds of reading."""
     words = tokenizer()
     list(islice(our_batches_of_examples(words, measurement.batch_size), 3))  # what is allocated once, is
-    before, started = memory(), time.perf_counter()
+    before = memory()
+    begin = partial(first_batch, Path(measurement.only), measurement.batch_size, words)
+    start_up = in_turns({"ours": begin}, measurement.turns, warmups=0)["ours"]
     batches = our_batches(Shards.open(measurement.only), measurement.batch_size, words)
-    next(batches)
-    start_up = time.perf_counter() - started
     most, n_tokens, started = before, 0, time.perf_counter()
     while time.perf_counter() - started < measurement.seconds:
         n_tokens += sum(count_tokens(batch) for batch in islice(batches, 5))
         most = {name: max(most[name], now) for name, now in memory().items()}
     return {
-        "start-up, ms": 1000 * start_up,
-        "million tokens/s": n_tokens / (time.perf_counter() - started) / 1e6,
-        "resident at first, MB": before["VmRSS"],
-        "resident grows by, MB": most["VmRSS"] - before["VmRSS"],
-        "anonymous grows by, MB": most["RssAnon"] - before["RssAnon"],
+        "start-up, ms": spread([1000 * seconds for seconds in start_up]),
+        "read meanwhile, million tokens": f"{n_tokens / 1e6:,.0f}",
+        "resident at first, MB": f"{before['VmRSS']:,.0f}",
+        "resident grows by, MB": f"{most['VmRSS'] - before['VmRSS']:,.1f}",
+        "anonymous grows by, MB": f"{most['RssAnon'] - before['RssAnon']:,.1f}",
     }
+
+
+def first_batch(corpus: Path, batch_size: int, words: Tokenizer) -> None:
+    """Open a corpus, and read until there is a batch."""
+    next(our_batches(Shards.open(corpus), batch_size, words))
 
 
 def our_batches_of_examples(words: Tokenizer, batch_size: int) -> Iterator[dict[str, Any]]:
@@ -158,16 +169,10 @@ def our_batches_of_examples(words: Tokenizer, batch_size: int) -> Iterator[dict[
         yield collate([{"input_ids": row, "token_type_ids": row * 0}] * batch_size, seeds=range(batch_size))
 
 
-def in_a_process(measurement: Measurement, corpus: Path) -> dict[str, float]:
+def in_a_process(measurement: Measurement, corpus: Path) -> Row:
     """Ask a fresh process."""
-    options = [
-        "--only",
-        str(corpus),
-        "--seconds",
-        str(measurement.seconds),
-        "--batch-size",
-        str(measurement.batch_size),
-    ]
+    given = {"seconds": measurement.seconds, "batch-size": measurement.batch_size, "turns": measurement.turns}
+    options = [f"--{name}={value}" for name, value in {"only": corpus, **given}.items()]
     options += ["--quick"] if measurement.quick else []
     found = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)  # noqa: S603
     return dict(json.loads(found.stdout))
@@ -200,17 +205,13 @@ def write_rows(file: Path, shards: Shards, n_rows: int) -> None:
         writer.write_table(table, max_chunksize=1000)
 
 
-def require_same_work(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Stop unless both give the same columns, and ask for about the same share of words."""
-    if set(ours) != set(theirs):
-        sys.exit(f"ours gives {sorted(ours)} and theirs {sorted(theirs)}: that is not the same work")
+def check_same_work(results: Results, ours: dict[str, Any], theirs: dict[str, Any], name: str) -> None:
+    """Whether both give the same columns, and ask for about the same share of words."""
+    results.check(f"{name}: columns", len(set(ours) ^ set(theirs)), 0)
     shares = [
         float((batch["labels"] != -100).sum() / (batch["input_ids"] >= SPECIALS).sum()) for batch in (ours, theirs)
     ]
-    if max(shares) - min(shares) > 0.03:
-        sys.exit(
-            f"ours asks for {shares[0]:.3f} of the words and theirs for {shares[1]:.3f}: that is not the same work"
-        )
+    results.check(f"{name}: shares of words that are asked for", abs(shares[0] - shares[1]), SAME_SHARE)
 
 
 # Tokenising
@@ -226,28 +227,26 @@ def texts(n_words: int, seed: int = 0) -> list[list[str]]:
     return [sentences[first : first + 20] for first in range(0, len(sentences), 20)]
 
 
-def tokenising_rate(folder: Path, n_words: int) -> float:
-    """Million tokens a second from text to shards, on all cores."""
+def tokenising(folder: Path, n_words: int, turns: int) -> str:
+    """How fast text becomes shards, on all cores."""
     documents = texts(n_words)
     words = Tokenizer.train(documents[: max(10, len(documents) // 5)], vocab_size=4096)
-    started = time.perf_counter()
-    shards = Shards.build(folder / "tokenised", documents, words)
-    return shards.token_count / (time.perf_counter() - started) / 1e6
+    built: list[Shards] = []
+
+    def build() -> None:
+        built.append(Shards.build(folder / f"tokenised-{len(built)}", documents, words))
+
+    seconds = in_turns({"build": build}, turns, warmups=0)["build"]
+    return (
+        f"Text becomes shards at {in_short(rate(built[0].token_count / 1e6, seconds))} million tokens/s on all cores."
+    )
 
 
 # The whole
 
 
-def rate_of(batches: Iterator[dict[str, Any]], seconds: float) -> float:
-    """Million tokens a second."""
-    n_tokens, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        n_tokens += count_tokens(next(batches))
-    return n_tokens / (time.perf_counter() - started) / 1e6
-
-
-def compare(measurement: Measurement) -> None:
-    """Print tables, and keep the figures."""
+def main(measurement: Measurement) -> None:
+    """Generate the corpus, check, measure, and leave nothing of the corpus."""
     torch.set_num_threads(1)
     if measurement.quick:
         batches.datasets.DRAWN_BEFOREHAND = 0  # a tiny corpus is read as a large one
@@ -263,57 +262,60 @@ def compare(measurement: Measurement) -> None:
     finally:
         if not measurement.keep:
             shutil.rmtree(folder)
-    (measurement.folder / "data.json").write_text(json.dumps(results, indent=2, default=str), encoding="utf-8")
+    results.finish(measurement.folder)
 
 
-def measure(measurement: Measurement, folder: Path) -> dict[str, Any]:
+def measure(measurement: Measurement, folder: Path) -> Results:
     """Generate the corpus in a folder, and measure one thing after another."""
+    results = Results("data", "Reading a large corpus: ours over datasets with transformers' collator")
     large, small, rows = folder / "large", folder / "small", folder / "rows.arrow"
-    n_bytes, started = measurement.megabytes * MEGABYTE, time.perf_counter()
+    n_bytes = measurement.megabytes * MEGABYTE
     for corpus, size in ((large, n_bytes), (small, n_bytes // 10)):
         generate(corpus, size // 2, min(TOKENS_PER_SHARD, size // 8))
-    print(f"generated {n_bytes / 1e9:.1f} GB of tokens in {time.perf_counter() - started:.0f} s\n", flush=True)
+    write_rows(rows, Shards.open(large), 1000 if measurement.quick else 50_000)
+    for row in rows_of_reading(results, measurement, large, rows):
+        results.add(**row)
     alone = [
-        {"corpus, MB": size, **{name: f"{value:.2f}" for name, value in in_a_process(measurement, corpus).items()}}
+        {"corpus, MB": size, **in_a_process(measurement, corpus)}
         for size, corpus in ((measurement.megabytes // 10, small), (measurement.megabytes, large))
     ]
-    print(f"{as_table(alone)}\n", flush=True)
-    write_rows(rows, Shards.open(large), 1000 if measurement.quick else 50_000)
-    speeds = in_turns(measurement, large, rows)
-    print(f"{as_table(speeds)}\n", flush=True)
-    tokenised = tokenising_rate(folder, 10_000 if measurement.quick else 1_000_000)
-    print(f"text to shards, on all cores: {tokenised:.2f} million tokens/s")
-    return {"measurement": asdict(measurement), "alone": alone, "reading": speeds, "tokenising": tokenised}
+    results.tabulate(f"A process of its own, which reads for {measurement.seconds:g} seconds:", alone)
+    n_words = 10_000 if measurement.quick else 1_000_000
+    results.note(f"Reading is on one thread. {tokenising(folder, n_words, measurement.turns)}")
+    return results
 
 
-def in_turns(measurement: Measurement, corpus: Path, rows: Path) -> list[dict[str, Any]]:
-    """Read with each side in turns: the medians, and how many times theirs ours is."""
-    forms = {"datasets, lists": None, "datasets, numpy": "numpy", "datasets, torch": "torch"}
-    sides: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-        "ours": lambda: our_batches(Shards.open(corpus), measurement.batch_size, tokenizer()),
-        **{name: lambda form=form: their_batches(rows, form, measurement.batch_size) for name, form in forms.items()},
+def rows_of_reading(results: Results, measurement: Measurement, corpus: Path, rows: Path) -> list[Row]:
+    """Check and read with all sides in turns; a turn tells the seconds of a million tokens."""
+    reading = {
+        "ours": our_batches(Shards.open(corpus), measurement.batch_size, tokenizer()),
+        **{name: their_batches(rows, form, measurement.batch_size) for name, form in FORMS.items()},
     }
-    reading = {name: side() for name, side in sides.items()}
-    first = {name: next(batches) for name, batches in reading.items()}
-    for name in forms:
-        require_same_work(first["ours"], first[name])
-    seconds = 0.2 if measurement.quick else 2.0
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(measurement.turns):
-        for name, of_side in reading.items():
-            rates[name].append(rate_of(of_side, seconds))
-    ours = median(rates["ours"])
+    first = {name: next(of_side) for name, of_side in reading.items()}
+    for name in FORMS:
+        check_same_work(results, first["ours"], first[name], name)
+    results.require_checks()
+    least = 0.2 if measurement.quick else 1.0
+    sides: dict[str, Side] = {name: partial(seconds_a_million, of_side, least) for name, of_side in reading.items()}
+    seconds = in_turns(sides, measurement.turns)
     return [
         {
-            "side": name,
-            "million tokens/s": f"{median(found):.2f}",
-            "from": f"{min(found):.2f}",
-            "to": f"{max(found):.2f}",
-            "ours is": f"{ours / median(found):.1f} ×",
+            "beside": f"datasets, rows as {name}",
+            "theirs, million tokens/s": rate(1, seconds[name]),
+            "ours, million tokens/s": rate(1, seconds["ours"]),
+            "ours over theirs": ratio(seconds[name], seconds["ours"]),
         }
-        for name, found in rates.items()
+        for name in FORMS
     ]
+
+
+def seconds_a_million(of_side: Iterator[dict[str, Any]], least: float) -> float:
+    """Read for some seconds at least, and give those of a million tokens."""
+    n_tokens, started = 0, time.perf_counter()
+    while time.perf_counter() - started < least:
+        n_tokens += count_tokens(next(of_side))
+    return 1e6 * (time.perf_counter() - started) / n_tokens
 
 
 if __name__ == "__main__":
-    compare(tyro.cli(Measurement))
+    main(tyro.cli(Measurement))

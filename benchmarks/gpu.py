@@ -14,12 +14,14 @@ from pathlib import Path
 import torch
 import tyro
 from operations import training_operations
-from pretrain import Case, Comparison, Timing, check_all, row_of, timed
+from pretrain import Case, Comparison, Timing, check_same, row_of, timed
 from real_text import real_text
 from results import FOLDER, Results
 from roofline import Work, measure_machine
 from turns import Measured, spread
 
+FEW_STEPS = 10
+"""Over which the loss has to fall alike; `pretrain.py` watches it for longer."""
 PEAKS = {
     "B200": 2250,
     "H200": 989,
@@ -65,7 +67,8 @@ def main(measurement: Measurement) -> None:
     text = real_text(measurement.folder / "text", measurement.quick)
     cases = [Case(*choice, comparison, text) for choice in comparison.choices]
     results = Results("gpu", "Pretraining BERT where multiplications are fast: ours over transformers")
-    check_all(results, cases)
+    check_same(results, cases, FEW_STEPS)
+    results.require_checks()
     peak, source = peak_of(measurement, cases[0])
     results.note(f"Utilisation is of {peak / 1e12:.3g} · 10¹² operations a second, {source}.")
     for case in cases:

@@ -8,6 +8,7 @@ as a side of its own, a compiled model for which lengths may change. Tokens are 
 """
 
 import itertools
+import os
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from training_speed import (
     losses_of,
     our_side,
     our_trainer,
+    scratch,
     settle,
     their_side,
     their_trainer,
@@ -46,20 +48,24 @@ SIZES = {"mini": (256, 4, 4), "small": (512, 4, 8), "base": (768, 12, 12), "tiny
 """Width, blocks and heads; the feed-forward network is four times as wide."""
 ROUNDING = {"loss": 1e-6, "gradients": 1e-5, "curve": 2e-3}
 """What float32 leaves of equality, relative to the loss and to the longest gradient; and after some updates."""
-CURVE_STEPS, CURVE_BATCH = 30, 4
+BATCH_SIZES = {"mini": 32, "small": 16, "base": 32, "tiny": 2}
+"""Pairs of an update, unless told."""
+CURVE_STEPS, CURVE_BATCH = 30, 2
 NOISE = 4.0
 """Standard errors by which two means of drawn losses may differ."""
 
 
 Size = Literal["mini", "small", "base", "tiny"]
 Precision = Literal["float32", "bfloat16"]
-USUAL: tuple[tuple[Size, float, Precision], ...] = (
-    ("mini", 0.1, "float32"),
-    ("mini", 0.0, "float32"),
-    ("small", 0.1, "float32"),
-    ("mini", 0.1, "bfloat16"),
-)
-"""What is compared unless something is asked for: six minutes on two cores."""
+USUAL: dict[tuple[Size, float, Precision], bool] = {
+    ("mini", 0.1, "float32"): True,
+    ("mini", 0.0, "float32"): False,
+    ("small", 0.1, "float32"): True,
+    ("small", 0.0, "float32"): False,
+    ("mini", 0.1, "bfloat16"): False,
+    ("small", 0.1, "bfloat16"): False,
+}
+"""What is compared unless something is asked for, and whether with a compiled model of theirs: that takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +80,14 @@ class Comparison:
     """Types to compute in; parameters are float32."""
     length: int = 128
     """Tokens of a pair at most."""
-    batch_size: int = 32
-    """Pairs of an update."""
+    batch_size: int | None = None
+    """Pairs of an update; those of the size unless given."""
     steps: int | None = None
     """Updates of a turn; as many as take seconds unless given."""
     turns: int = 5
     """How often each side trains."""
     compiled: bool = True
-    """Compare with a compiled model of theirs too."""
+    """Compare with a compiled model of theirs too; where nothing is asked for, at each size once."""
     ours_compiled: bool = False
     """Measure a compiled model of ours too."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -99,9 +105,14 @@ class Comparison:
         return replace(self, **tiny, length=32, batch_size=2, steps=1, turns=2)
 
     @property
+    def is_usual(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (self.config or self.dropout or self.precision)
+
+    @property
     def choices(self) -> list[tuple[Size, float, Precision]]:
         """The models and types that are asked for."""
-        if not (self.config or self.dropout or self.precision):
+        if self.is_usual:
             return list(USUAL)
         every = (self.config or ("mini", "small"), self.dropout or (0.0, 0.1), self.precision or get_args(Precision))
         return list(itertools.product(*every))
@@ -111,21 +122,37 @@ class Comparison:
 class Case:
     """A model, and what it is trained on."""
 
-    size: str
+    size: Size
     dropout: float
-    precision: str
+    precision: Precision
     comparison: Comparison
     text: Text
 
     def __str__(self) -> str:
-        batches = "" if self.batch_size == self.comparison.batch_size else f", batches of {self.batch_size}"
-        return f"{self.size}, dropout {self.dropout:g}, {self.precision}{batches}"
+        pairs = f"{self.batch_size} pair{'s' * (self.batch_size > 1)} of {self.length} tokens"
+        return f"{self.size}, dropout {self.dropout:g}, {self.precision}, {pairs}"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a compiled model of theirs is a side too."""
+        choice = (self.size, self.dropout, self.precision)
+        return self.comparison.compiled and (not self.comparison.is_usual or USUAL[choice])
+
+    @property
+    def is_imitated(self) -> bool:
+        """Whether the processor has no instructions for the type, and is ten to a hundred times slower in it."""
+        return self.precision == "bfloat16" and self.comparison.device == "cpu" and not multiplies_bfloat16()
 
     @property
     def batch_size(self) -> int:
         """Pairs of an update; few, where a processor has to imitate the type."""
-        imitates = self.precision == "bfloat16" and self.comparison.device == "cpu" and not multiplies_bfloat16()
-        return max(1, self.comparison.batch_size // 8) if imitates else self.comparison.batch_size
+        asked = self.comparison.batch_size or BATCH_SIZES[self.size]
+        return max(2, asked // 16) if self.is_imitated else asked
+
+    @property
+    def length(self) -> int:
+        """Tokens of a pair at most; few, where a processor has to imitate the type."""
+        return max(8, self.comparison.length // 4) if self.is_imitated else self.comparison.length
 
     @property
     def config(self) -> BertConfig:
@@ -137,7 +164,7 @@ class Case:
             num_hidden_layers=n_blocks,
             num_attention_heads=n_heads,
             intermediate_size=4 * width,
-            max_position_embeddings=self.comparison.length,
+            max_position_embeddings=self.length,
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             pad_token_id=self.text.tokenizer.pad_token_id,
@@ -155,7 +182,7 @@ class Case:
 
     def examples(self) -> list[Example]:
         """What a turn reads, at most."""
-        return self.text.pairs((self.comparison.steps or MOST_STEPS) * self.batch_size, self.comparison.length)
+        return self.text.pairs((self.comparison.steps or MOST_STEPS) * self.batch_size, self.length)
 
 
 def main(comparison: Comparison) -> None:
@@ -164,21 +191,25 @@ def main(comparison: Comparison) -> None:
     text = real_text(comparison.folder / "text", comparison.quick)
     cases = [Case(*choice, comparison, text) for choice in comparison.choices]
     results = Results("pretrain", "Pretraining BERT: ours over transformers, in real tokens a second")
-    results.note(f"Pairs are from {text.name}, up to {comparison.length} tokens long, {comparison.batch_size} a batch.")
-    check_all(results, cases)
+    results.note(f"Pairs are from {text.name}, and have at most as many tokens as the case says.")
+    check_same(results, cases)
+    check_own_draws(results, at_rest(cases[0]))
+    results.require_checks()
     for case in cases:
         results.add(**row_of(timed(case)))
     results.finish(comparison.folder)
 
 
-def check_all(results: Results, cases: Sequence[Case]) -> None:
-    """End with 1 unless both sides compute the same: a batch at each size, and how the loss falls at the first."""
-    comparison = replace(cases[0].comparison, device="cpu")
-    sizes = list(dict.fromkeys(case.size for case in cases))
-    for size in sizes:
-        check_batch(results, Case(size, 0.0, "float32", comparison, cases[0].text))
-    check_curves(results, Case(sizes[0], 0.0, "float32", comparison, cases[0].text))
-    results.require_checks()
+def check_same(results: Results, cases: Sequence[Case], n_steps: int = CURVE_STEPS) -> None:
+    """Whether both sides compute the same: a batch at each size, and how the loss falls at the first."""
+    for case in {case.size: at_rest(case) for case in cases}.values():
+        check_batch(results, case)
+    check_curve(results, at_rest(cases[0]), n_steps)
+
+
+def at_rest(case: Case) -> Case:
+    """The same size on the processor in float32, with nothing dropped."""
+    return replace(case, dropout=0.0, precision="float32", comparison=replace(case.comparison, device="cpu"))
 
 
 # The same thing
@@ -186,19 +217,25 @@ def check_all(results: Results, cases: Sequence[Case]) -> None:
 
 def check_batch(results: Results, case: Case) -> None:
     """Whether a batch has the same loss and the same gradients."""
-    masked = masked_once(case.text.pairs(CURVE_BATCH, case.comparison.length), case.text)
+    masked = masked_once(case.text.pairs(CURVE_BATCH, case.length), case.text)
     loss, gradients = differences_of_a_batch(case.start(), Collator(torch.float32)(masked))
     results.check(f"{case.size}: losses of a batch", loss, ROUNDING["loss"])
     results.check(f"{case.size}: gradients of a batch", gradients, ROUNDING["gradients"])
 
 
-def check_curves(results: Results, case: Case) -> None:
-    """Whether the loss falls alike: equally on the same masked words, and on average where each side draws its own."""
-    n_steps = 3 if case.comparison.quick else CURVE_STEPS
-    examples = case.text.pairs(n_steps * CURVE_BATCH, case.comparison.length)
-    masked, pads = masked_once(examples, case.text), (Collator(torch.float32), Collator(torch.float32))
+def check_curve(results: Results, case: Case, n_steps: int) -> None:
+    """Whether the loss falls equally on the same masked words."""
+    n_steps = 3 if case.comparison.quick else n_steps
+    masked = masked_once(case.text.pairs(n_steps * CURVE_BATCH, case.length), case.text)
+    pads = (Collator(torch.float32), Collator(torch.float32))
     ours, theirs = curves(case, n_steps, (masked, masked), pads)
     results.check(f"{case.size}: losses of {n_steps} steps", largest_difference(ours, theirs), ROUNDING["curve"])
+
+
+def check_own_draws(results: Results, case: Case) -> None:
+    """Whether the loss falls alike on average where each side draws its own words and its own dropout."""
+    n_steps = 3 if case.comparison.quick else CURVE_STEPS
+    examples = case.text.pairs(n_steps * CURVE_BATCH, case.length)
     own = (examples, their_examples(examples, case.text)), (our_collator(case.text), their_collator(case.text))
     gap, error = difference_of_means(*curves(replace(case, dropout=0.1), n_steps, *own))
     what = f"{case.size}: means of {n_steps} losses, each side with its own masks and dropout,"
@@ -286,11 +323,12 @@ def timing_of(case: Case, sides: dict[str, Side], examples: Sequence[Example]) -
 
 
 def sides_of(case: Case, examples: Sequence[Example]) -> dict[str, Side]:
-    """Whoever trains, all from the same weights."""
+    """Whoever trains, all from the same weights; what is compiled is compiled for the first time."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(scratch()))
     start, steps = case.start(), (case.comparison.steps or 1, case.batch_size)
     theirs, their_collate = their_examples(examples, case.text), their_collator(case.text)
     sides = {"theirs": their_side(opened_by_them(start), theirs, their_collate, *steps, **case.numbers)}
-    if case.comparison.compiled:
+    if case.compiled:
         model = opened_by_them(start)
         model.compile(dynamic=True)
         sides["theirs, compiled"] = their_side(model, theirs, their_collate, *steps, **case.numbers)
@@ -305,14 +343,14 @@ def sides_of(case: Case, examples: Sequence[Example]) -> dict[str, Side]:
 def row_of(timing: Timing) -> Row:
     """Tokens a second of each side, and the ratios that follow."""
     seconds = timing.seconds
-    best = min((name for name in seconds if name.startswith("theirs")), key=timing.of_a_step)
     row: Row = {"case": str(timing.case)}
     row |= {f"{name}, tokens/s": rate(timing.n_tokens, of_side) for name, of_side in seconds.items()}
     row["ours over theirs"] = ratio(seconds["theirs"], seconds["ours"])
-    row["ours over the best of theirs"] = ratio(seconds[best], seconds["ours"])
-    row["our share of the roofline"] = share_of_roofline(timing, "ours")
     if "theirs, compiled" in seconds:
+        best = min(("theirs", "theirs, compiled"), key=timing.of_a_step)
+        row["ours over the best of theirs"] = ratio(seconds[best], seconds["ours"])
         row["compiling theirs pays after"] = break_even(timing)
+    row["our share of the roofline"] = share_of_roofline(timing, "ours")
     return row
 
 

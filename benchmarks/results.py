@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tables import as_table, in_short
 
@@ -34,6 +33,7 @@ INSTRUCTION_SETS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", 
 COLOURS = (BLUE, ORANGE, INK, FAINT)
 
 Row = dict[str, Any]
+Draw = Callable[[Figure], None]
 
 
 # Where
@@ -115,6 +115,7 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     checks: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: dict[str, list[Row]] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=this_machine)
     versions: dict[str, str] = field(default_factory=these_versions)
 
@@ -137,12 +138,16 @@ class Results:
         self.rows.append(row)
         print(f"{self.name}: " + ", ".join(f"{name}: {in_short(cell)}" for name, cell in row.items()), flush=True)
 
+    def tabulate(self, sentence: str, rows: list[Row]) -> None:
+        """Add a table of its own, below the first one and under a sentence that says what it shows."""
+        self.tables[sentence] = rows
+
     def note(self, sentence: str) -> None:
         """Say something that readers of the figures have to know."""
         self.notes.append(sentence)
 
-    def finish(self, folder: Path = FOLDER, draw: Callable[[Axes], None] | None = None) -> None:
-        """Print the table, and write `NAME.json` and `NAME.png`; `draw` draws what is no column of ratios."""
+    def finish(self, folder: Path = FOLDER, draw: Draw | None = None) -> None:
+        """Print the tables, and write `NAME.json` and `NAME.png`; `draw` draws what is no column of ratios."""
         print(f"\n{self.page()}\n", flush=True)
         files.write_json(folder / f"{self.name}.json", asdict(self))
         with files.replacing(folder / f"{self.name}.png") as unfinished:
@@ -159,6 +164,8 @@ class Results:
     def page(self) -> str:
         """The results as Markdown: table, checks, notes, and where they were measured."""
         parts = [as_table(self.rows) if self.rows else ""]
+        for sentence, rows in self.tables.items():
+            parts += [sentence, as_table(rows)]
         if self.checks:
             parts.append("Checked first: " + "; ".join(map(in_words, self.checks)) + ".")
         return "\n\n".join(part for part in (*parts, *self.notes, self.where) if part)
@@ -182,18 +189,18 @@ def in_words(check: Row) -> str:
 # The picture
 
 
-def picture(results: Results, draw: Callable[[Axes], None] | None = None) -> Figure:
-    """Bars of every column of ratios, one group for each row, with a line from the lowest turn to the highest."""
+def picture(results: Results, draw: Draw | None = None) -> Figure:
+    """What is drawn under the title; bars of every column of ratios, unless something else is to be drawn."""
     figure = Figure(figsize=(8, max(2.5, 0.45 * len(results.rows) + 1.5)), layout="constrained")
-    axes = figure.add_subplot()
     figure.suptitle(results.title, x=0.01, ha="left", color=INK, wrap=True)
-    plain(axes)
-    (draw or (lambda where: draw_ratios(where, results.rows)))(axes)
+    (draw or (lambda where: draw_ratios(where, results.rows)))(figure)
     return figure
 
 
-def draw_ratios(axes: Axes, rows: list[Row]) -> None:
-    """One bar for each ratio; 1 is drawn as a line."""
+def draw_ratios(figure: Figure, rows: list[Row]) -> None:
+    """One bar for each ratio, one group for each row, with a line from the lowest turn to the highest."""
+    axes = figure.add_subplot()
+    plain(axes)
     names = list(dict.fromkeys(name for row in rows for name in row if "over" in name.split()))
     height = 0.8 / max(1, len(names))
     for place, name in enumerate(names):
@@ -207,6 +214,6 @@ def draw_ratios(axes: Axes, rows: list[Row]) -> None:
     )
     axes.invert_yaxis()
     axes.axvline(1, color=FAINT)
-    axes.set_xlabel("times as fast")
+    axes.set_xlabel("times as fast (median, lowest and highest turn)")
     if names:
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
+        figure.legend(frameon=False, loc="outside lower left", ncols=3)

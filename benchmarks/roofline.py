@@ -6,10 +6,13 @@ No program is faster than its operations at the machine's best rate, nor than it
 larger of the two times is the floor; what a program reaches of it is its share. benchmarks/README.md derives them.
 """
 
-import json
+import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -24,13 +27,16 @@ from operations import (
     training_bytes,
     training_operations,
 )
-from tables import as_table
+from results import FOLDER, Results, Row
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from turns import Side, in_turns, ratio, spread
 
-from minitransformer import attention, dropout, feed_forward, files, kernels, losses, norm, optimizer
+from minitransformer import attention, dropout, feed_forward, kernels, losses, norm, optimizer
 from minitransformer.doctor import random_batch_for
 from minitransformer.models.bert import BertForPreTraining
 from minitransformer.models.bert_config import BertConfig
-from minitransformer.plots.drawing import BLUE, FAINT, INK, ORANGE, plain, png
+from minitransformer.plots.drawing import BLUE, FAINT, INK, ORANGE, plain
 
 __all__ = [
     "Floor",
@@ -43,8 +49,13 @@ __all__ = [
     "training_token_floor",
 ]
 
-FOLDER = Path(__file__).parent.parent / "runs" / "bench"
 LENGTH = 128
+KINDS = ("equations", "fused")
+ROUNDING = 1e-5
+"""Of float32, beside the largest entry."""
+SAME_TWICE = ("linear", "attention", "layer_norm", "gelu", "cross_entropy")
+"""Kernels that give the same for the same: dropout draws, and an update changes what it is given."""
+SAME_OPERATIONS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -93,39 +104,61 @@ def share_of_floor(seconds: float, floor: Floor) -> float:
     return floor.seconds / seconds
 
 
+Action = Callable[[], Any]
+
+
 @dataclass(frozen=True)
-class Point:
-    """A kernel, or a whole step, as measured."""
+class Kernel:
+    """What there is to do at the sizes of a configuration, and how to do it by whichever kind is in use.
+
+    Here an operation is any arithmetic, an exponential counted as one, and bytes are those of arguments and results.
+    """
 
     name: str
-    kind: str
     operations: float
     n_bytes: float
-    seconds: float
+    action: Action
 
     @property
     def intensity(self) -> float:
         """Operations for each byte."""
         return self.operations / self.n_bytes
 
-    @property
-    def rate(self) -> float:
-        """Operations per second."""
-        return self.operations / self.seconds
+    def least_seconds(self, machine: Machine) -> float:
+        """The roof above it."""
+        return max(self.operations / machine.float32, self.n_bytes / machine.copy)
 
-    def share(self, machine: Machine) -> float:
-        """What it reaches of the roof above it."""
-        return max(self.operations / machine.float32, self.n_bytes / machine.copy) / self.seconds
-
-
-Action = Callable[[], object]
+    def by(self, kind: str) -> Any:
+        """What it gives by the equations, or by their fused twin."""
+        with kernels.use(kind):
+            return self.action()
 
 
-def kernels_of(config: BertConfig, n_tokens: int, length: int) -> list[tuple[str, float, float, Action]]:
-    """Each kernel at the sizes of a configuration: its name, operations, bytes, and how to run it.
+@dataclass(frozen=True)
+class Timed:
+    """A kernel, and the seconds of each turn by both kinds."""
 
-    Here an operation is any arithmetic, an exponential counted as one, and bytes are those of arguments and results.
-    """
+    kernel: Kernel
+    seconds: dict[str, list[float]]
+
+    def rate(self, kind: str) -> float:
+        """Operations per second, in the median."""
+        return self.kernel.operations / spread(self.seconds[kind])["median"]
+
+    def row(self, machine: Machine) -> Row:
+        """What was measured, and its share of the roof."""
+        least = self.kernel.least_seconds(machine)
+        return {
+            "kernel": self.kernel.name,
+            "operations a byte": f"{self.kernel.intensity:.1f}",
+            **{f"{kind}, ms": spread([1e3 * turn for turn in self.seconds[kind]]) for kind in KINDS},
+            "fused over equations": ratio(self.seconds["equations"], self.seconds["fused"]),
+            **{f"{kind}, share of the roof": spread([least / turn for turn in self.seconds[kind]]) for kind in KINDS},
+        }
+
+
+def kernels_of(config: BertConfig, n_tokens: int, length: int) -> list[Kernel]:
+    """Each kernel at the sizes of a configuration."""
     d, f, h, v = config.hidden_size, config.intermediate_size, config.num_attention_heads, config.vocab_size
     x, wide = torch.randn(n_tokens, d), torch.randn(n_tokens, f)
     gain, bias = torch.ones(d), torch.zeros(d)
@@ -135,63 +168,75 @@ def kernels_of(config: BertConfig, n_tokens: int, length: int) -> list[tuple[str
     logits, target = torch.randn(n_scored, v), torch.randint(v, (n_scored,))
     n_weights = n_parameters(config)
     parameter, gradient, first, second = (torch.full((n_weights,), 0.5) for _ in range(4))
+
+    def adamw_update() -> Tensor:
+        optimizer.adamw_update([parameter], [gradient], [first], [second], 1, 1e-4, (0.9, 0.999), 1e-6, 0.01)
+        return parameter
+
     return [
-        (
+        Kernel(
             "linear",
             2 * n_tokens * d * f,
             FLOAT * (n_tokens * d + d * f + n_tokens * f),
             lambda: torch.nn.functional.linear(x, weight),
         ),
-        (
+        Kernel(
             "attention",
             4 * n_tokens * length * d + 5 * n_tokens * length * h,
             FLOAT * 4 * n_tokens * d,
             lambda: attention.scaled_dot_product_attention(heads, heads, heads),
         ),
-        ("layer_norm", 8 * n_tokens * d, FLOAT * 2 * n_tokens * d, lambda: norm.layer_norm(x, gain, bias)),
-        ("gelu", 5 * n_tokens * f, FLOAT * 2 * n_tokens * f, lambda: feed_forward.gelu(wide)),
-        ("dropout", 3 * n_tokens * d, FLOAT * 2 * n_tokens * d, lambda: dropout.dropout(x, 0.1)),
-        (
+        Kernel("layer_norm", 8 * n_tokens * d, FLOAT * 2 * n_tokens * d, lambda: norm.layer_norm(x, gain, bias)),
+        Kernel("gelu", 5 * n_tokens * f, FLOAT * 2 * n_tokens * f, lambda: feed_forward.gelu(wide)),
+        Kernel("dropout", 3 * n_tokens * d, FLOAT * 2 * n_tokens * d, lambda: dropout.dropout(x, 0.1)),
+        Kernel(
             "cross_entropy",
             4 * n_scored * v,
             FLOAT * n_scored * v,
             lambda: losses.token_cross_entropy(logits, target),
         ),
-        (
-            "adamw_update",
-            14 * n_weights,
-            7 * FLOAT * n_weights,
-            lambda: optimizer.adamw_update(
-                [parameter], [gradient], [first], [second], 1, 1e-4, (0.9, 0.999), 1e-6, 0.01
-            ),
-        ),
+        Kernel("adamw_update", 14 * n_weights, 7 * FLOAT * n_weights, adamw_update),
     ]
 
 
-COMPARED = ("equations", "fused")
-"""The kinds of kernels that are measured."""
-
-
-def measured_kernels(config: BertConfig, n_tokens: int, length: int, seconds: float) -> list[Point]:
-    """Every kernel, by its equation and by its fused twin."""
-    points = []
-    for name, operations, n_bytes, action in kernels_of(config, n_tokens, length):
-        for kind in COMPARED:
-            with kernels.use(kind), torch.no_grad():
-                points.append(Point(name, kind, operations, n_bytes, fastest(action, seconds)))
-    return points
-
-
-def measured_steps(config: BertConfig, n_sequences: int, length: int, seconds: float) -> list[Point]:
-    """A whole training step, by the equations and by their fused twins."""
-    work = Work(config, [length] * n_sequences)
+def whole_step(config: BertConfig, n_sequences: int, length: int) -> Kernel:
+    """A whole training step."""
+    work = Work(config, [length] * n_sequences, predicted=max(1, round(0.15 * length)) / length)
     operations, n_bytes = sum(training_operations(work).values()), sum(training_bytes(work).values())
-    points = []
-    for kind in COMPARED:
-        with kernels.use(kind):
-            step = training_step(config, n_sequences, length)
-            points.append(Point("training step", kind, operations, n_bytes, fastest(step, seconds)))
-    return points
+    return Kernel("training step", operations, n_bytes, training_step(config, n_sequences, length))
+
+
+def check(results: Results, each: Sequence[Kernel]) -> None:
+    """Demand that the fused twins compute what the equations say, and that a step has the operations of the formula."""
+    for kernel in each:
+        if kernel.name in SAME_TWICE:
+            read, twin = kernel.by("equations"), kernel.by("fused")
+            distance = float((read - twin).abs().max() / read.abs().max())
+            results.check(f"{kernel.name} by equations and fused", distance, ROUNDING)
+    step = next(kernel for kernel in each if kernel.name == "training step")
+    with FlopCounterMode(display=False) as counter:
+        step.by("equations")
+    gap = math.fabs(counter.get_total_flops() / step.operations - 1)
+    results.check("operations of a step, counted and by formula,", gap, SAME_OPERATIONS)
+    results.require_checks()
+
+
+def in_turns_by_both_kinds(kernel: Kernel, turns: int, seconds: float) -> Timed:
+    """A kernel by the equations and by its fused twin; a turn repeats it until it takes seconds."""
+
+    def side(kind: str) -> Side:
+        repeats = max(1, round(seconds / fastest(lambda: kernel.by(kind), 0.0)))
+
+        def turn() -> float:
+            started = time.perf_counter()
+            for _ in range(repeats):
+                kernel.by(kind)
+            return (time.perf_counter() - started) / repeats
+
+        return turn
+
+    with torch.no_grad() if kernel.name != "training step" else torch.enable_grad():
+        return Timed(kernel, in_turns({kind: side(kind) for kind in KINDS}, turns))
 
 
 def training_step(config: BertConfig, n_sequences: int, length: int) -> Action:
@@ -219,9 +264,11 @@ class Measurement:
     """How to measure."""
 
     quick: bool = False
-    """Small sizes and seconds, to see that it runs; its figures mean nothing."""
+    """Small sizes and few turns, to see that it runs; its figures mean nothing."""
     sizes: tuple[str, ...] = ("mini", "small", "base")
     """The published sizes to give floors for."""
+    turns: int = 5
+    """How often each kernel is measured."""
     folder: Path = FOLDER
     """Where roofline.json and roofline.png go."""
 
@@ -239,7 +286,7 @@ def floors_table(configs: dict[str, BertConfig], n_sequences: int, machine: Mach
                 rows.append(
                     {
                         "model": name,
-                        "": what,
+                        "in which pass": what,
                         "in": dtype,
                         "compute, µs a token": f"{1e6 * found.compute:.2f}",
                         "memory, µs a token": f"{1e6 * found.memory:.2f}",
@@ -252,20 +299,14 @@ def floors_table(configs: dict[str, BertConfig], n_sequences: int, machine: Mach
 
 def operations_table(configs: dict[str, BertConfig], n_sequences: int) -> list[dict[str, str]]:
     """What a training token costs, part by part, and what it would cost with everything computed at all positions."""
-    works = {name: Work(config, [LENGTH] * n_sequences) for name, config in configs.items()}
-    rows = []
-    for name, work in works.items():
-        everywhere = Work(work.config, work.lengths, everywhere=True)
-        for part, count in training_operations(work).items():
-            rows.append(
-                {
-                    "model": name,
-                    "part": part,
-                    "million operations a token": f"{count / work.n_tokens / 1e6:.3f}",
-                    "computed at all positions": f"{training_operations(everywhere)[part] / work.n_tokens / 1e6:.3f}",
-                }
-            )
-    return rows
+    columns: dict[str, dict[str, float]] = {}
+    for name, config in configs.items():
+        for where, everywhere in (("where asked", False), ("everywhere", True)):
+            work = Work(config, [LENGTH] * n_sequences, everywhere=everywhere)
+            counts = {part: count / work.n_tokens / 1e6 for part, count in training_operations(work).items()}
+            columns[f"{name}, {where}"] = {**counts, "together": sum(counts.values())}
+    parts = next(iter(columns.values()))
+    return [{"part": part, **{name: f"{column[part]:.1f}" for name, column in columns.items()}} for part in parts]
 
 
 def machine_table(machine: Machine, configs: dict[str, BertConfig], quick: bool) -> list[dict[str, str]]:
@@ -294,86 +335,60 @@ def per_second(rate: float) -> str:
     return f"{rate / 1e9:.1f} G operations/s"
 
 
-def points_table(points: Sequence[Point], machine: Machine) -> list[dict[str, str]]:
-    """What was measured, and its share of the roof."""
-    return [
-        {
-            "kernel": point.name,
-            "by": point.kind,
-            "operations a byte": f"{point.intensity:.1f}",
-            "G operations/s": f"{point.rate / 1e9:.2f}",
-            "ms": f"{1e3 * point.seconds:.2f}",
-            "share of the roof": f"{point.share(machine):.0%}",
-        }
-        for point in points
-    ]
-
-
-def roofline_picture(machine: Machine, points: Sequence[Point]) -> Figure:
+def draw(figure: Figure, machine: Machine, measured: Sequence[Timed]) -> None:
     """The roofs, and what was measured below them."""
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    figure.set_size_inches(9, 6)
     axes = figure.subplots()
     intensities = [2.0**power for power in range(-3, 13)]
     for dtype, colour in zip(TYPES, (BLUE, FAINT), strict=True):
         roof = [min(machine.rate(dtype), intensity * machine.copy) for intensity in intensities]
         axes.plot(intensities, roof, color=colour, linewidth=2, label=f"roof, {dtype}")
     for kind, marker, colour in (("fused", "o", BLUE), ("equations", "s", ORANGE)):
-        of_kind = [point for point in points if point.kind == kind]
-        axes.scatter(
-            [point.intensity for point in of_kind],
-            [point.rate for point in of_kind],
-            marker=marker,
-            color=colour,
-            label=kind,
-            zorder=3,
+        rates = [timed.rate(kind) for timed in measured]
+        where = [timed.kernel.intensity for timed in measured]
+        axes.scatter(where, rates, marker=marker, color=colour, label=f"{kind}, float32", zorder=3)
+    for timed in measured:
+        axes.annotate(
+            timed.kernel.name,
+            (timed.kernel.intensity, timed.rate("fused")),
+            xytext=(7, -11),
+            textcoords="offset points",
+            fontsize=9,
+            color=INK,
         )
-    for point in points:
-        if point.kind == "fused":
-            axes.annotate(
-                point.name,
-                (point.intensity, point.rate),
-                xytext=(6, -4),
-                textcoords="offset points",
-                fontsize=9,
-                color=INK,
-            )
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="operations for each byte that moves",
-        ylabel="operations per second",
-        title=f"{machine.processor}, {machine.n_threads} threads",
+        ylabel="operations a second",
     )
     plain(axes)
-    axes.legend(loc="lower right", frameon=False)
-    return figure
+    figure.legend(loc="outside lower left", frameon=False, ncols=4)
 
 
 def measure(measurement: Measurement) -> None:
-    """Measure, print the tables, and write the figures and the picture."""
-    machine = measure_machine(anew=True, quick=measurement.quick)
-    names = measurement.sizes
-    configs = {name: BertConfig.preset(name) for name in names}
-    small = BertConfig.preset("tiny", vocab_size=512)
+    """Check, measure the machine and the kernels, and write what came of it."""
     quick = measurement.quick
-    n_sequences, length, seconds = (2, 16, 0.01) if quick else (32, LENGTH, 0.5)
+    machine = measure_machine(anew=True, quick=quick)
+    configs = {name: BertConfig.preset(name) for name in measurement.sizes}
+    small = BertConfig.preset("tiny", vocab_size=512)
+    n_sequences, length = (2, 16) if quick else (32, LENGTH)
     shown = small if quick else BertConfig.preset("mini")
-    points = measured_kernels(shown, n_sequences * length, length, seconds)
-    points += measured_steps(shown, n_sequences, length, 4 * seconds)
-    tables = {
-        "machine": machine_table(machine, {"tiny": small} if quick else configs, quick),
-        "operations": operations_table(configs, 32),
-        "floors": floors_table(configs, 32, machine),
-        "points": points_table(points, machine),
-    }
-    for rows in tables.values():
-        print(as_table(rows), end="\n\n")
-    measurement.folder.mkdir(parents=True, exist_ok=True)
-    written = {"machine": asdict(machine), "points": [asdict(point) for point in points], "tables": tables}
-    files.write_text(measurement.folder / "roofline.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
-    with files.replacing(measurement.folder / "roofline.png") as unfinished:
-        unfinished.write_bytes(png(roofline_picture(machine, points)))
-    print(f"Look at {measurement.folder / 'roofline.png'}")
+    results = Results("roofline", "Kernels and a training step of mini under the roofs of this machine")
+    each = [*kernels_of(shown, n_sequences * length, length), whole_step(shown, n_sequences, length)]
+    check(results, each)
+    turns, seconds = (2, 0.005) if quick else (measurement.turns, 0.1)
+    measured = [in_turns_by_both_kinds(kernel, turns, seconds) for kernel in each]
+    for timed in measured:
+        results.add(**timed.row(machine))
+    results.tabulate("The machine at its best:", machine_table(machine, {"tiny": small} if quick else configs, quick))
+    results.tabulate("Millions of operations of a training token, by formula:", operations_table(configs, 32))
+    results.tabulate("The floors of a token, by both:", floors_table(configs, 32, machine))
+    results.note(
+        f"Kernels have the sizes of mini, with {n_sequences} sequences of {length} tokens, in float32. "
+        "The rates of the machine are the fastest that were seen since it was started."
+    )
+    results.finish(measurement.folder, draw=partial(draw, machine=machine, measured=measured))
 
 
 if __name__ == "__main__":

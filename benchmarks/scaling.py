@@ -11,6 +11,7 @@ operations and bytes one after the other, as on a processor that waits for its m
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ from roofline import training_step, training_token_floor
 from torch.utils.flop_counter import FlopCounterMode
 from turns import in_turns, ratio, spread
 
-from minitransformer import files, kernels
+from minitransformer import kernels
 from minitransformer.doctor import random_batch_for
 from minitransformer.models.bert import BertForPreTraining
 from minitransformer.models.bert_config import BertConfig
-from minitransformer.plots.drawing import BLUE, FAINT, ORANGE, plain, png
+from minitransformer.plots.drawing import BLUE, FAINT, ORANGE, plain
 
 HEAD_WIDTH = 64
 
@@ -137,19 +138,39 @@ def row(name: str, sizes: dict[int, Size], seconds: dict[int, list[float]], mach
     }
 
 
-def panel(axes: Axes, name: str, sizes: dict[int, Size], seconds: dict[int, list[float]], machine: Machine) -> None:
+@dataclass(frozen=True)
+class Growth:
+    """One size that grows: the steps' seconds in each turn, and what the machine could do at best."""
+
+    name: str
+    sizes: dict[int, Size]
+    seconds: dict[int, list[float]]
+    machine: Machine
+
+
+def draw(figure: Figure, growths: Sequence[Growth]) -> None:
+    """A panel for each size that grows, all with the same axis of seconds."""
+    figure.set_size_inches(3 * len(growths), 4.2)
+    panels: Any = figure.subplots(1, len(growths), sharey=True)
+    for axes, growth in zip(panels, growths, strict=True):
+        draw_growth(axes, growth)
+    panels[0].set_ylabel("seconds of a training step")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower left", ncols=3)
+
+
+def draw_growth(axes: Axes, growth: Growth) -> None:
     """The measured steps over the two floors."""
-    values = list(sizes)
-    by_operations, by_both = zip(*(floors(size, machine) for size in sizes.values()), strict=True)
-    found = [spread(seconds[value]) for value in values]
+    values = list(growth.sizes)
+    by_operations, by_both = zip(*(floors(size, growth.machine) for size in growth.sizes.values()), strict=True)
+    found = [spread(growth.seconds[value]) for value in values]
     middles = [each["median"] for each in found]
     reach = [[each["median"] - each["low"] for each in found], [each["high"] - each["median"] for each in found]]
     axes.errorbar(values, middles, yerr=reach, marker="o", color=BLUE, label="measured")
     axes.plot(values, by_both, color=ORANGE, linestyle="--", label="floor: operations and bytes")
     axes.plot(values, by_operations, color=FAINT, linestyle="--", label="floor: operations")
-    axes.set(xscale="log", yscale="log", xlabel=name, title=f"exponent {slope(values, middles):.2f}")
+    axes.set(xscale="log", yscale="log", xlabel=growth.name, title=f"exponent {slope(values, middles):.2f}")
     axes.set_xticks(values, [f"{value:,}" for value in values])
-    axes.minorticks_off()
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     plain(axes)
 
 
@@ -158,26 +179,21 @@ def measure(measurement: Measurement) -> None:
     quick = measurement.quick
     middle, growing = (SMALL, GROWING_A_LITTLE) if quick else (MIDDLE, GROWING)
     machine = measure_machine(quick=quick)
-    results = Results("scaling", "How the cost of a training step grows")
+    results = Results("scaling", "How the seconds of a training step grow with one size at a time")
     expected = sum(training_operations(middle.work()).values())
     results.check("operations, counted and by formula,", math.fabs(counted_operations(middle) / expected - 1), 1e-9)
     results.require_checks()
-    figure = Figure(figsize=(4 * len(growing), 4), layout="constrained")
-    panels: Any = figure.subplots(1, len(growing))
-    for axes, (name, values) in zip(panels, growing.items(), strict=True):
+    growths = []
+    for name, values in growing.items():
         sizes = {value: middle.with_one(name, value) for value in values}
         seconds = measured(sizes, turns=2 if quick else measurement.turns, warmups=1)
         results.add(**row(name, sizes, seconds, machine))
-        panel(axes, name, sizes, seconds, machine)
-    panels[0].set_ylabel("seconds of a training step")
-    panels[0].legend(frameon=False)
+        growths.append(Growth(name, sizes, seconds, machine))
     results.note(
         f"One size grows at a time from width {middle.width}, depth {middle.depth}, length {middle.length}, "
         f"vocabulary {middle.vocabulary:,} and batch {middle.batch}; dropout 0.1, float32, fused kernels."
     )
-    results.finish(measurement.folder)
-    with files.replacing(measurement.folder / "scaling.png") as unfinished:
-        unfinished.write_bytes(png(figure))
+    results.finish(measurement.folder, draw=partial(draw, growths=growths))
 
 
 if __name__ == "__main__":

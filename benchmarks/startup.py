@@ -14,18 +14,23 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import tyro
-from results import FOLDER, Results
+from matplotlib.figure import Figure
+from results import FOLDER, Results, Row
 from turns import in_turns, ratio, spread
 
 from minitransformer.models.bert import BertForPreTraining
 from minitransformer.models.bert_config import BertConfig
+from minitransformer.plots.drawing import BLUE, FAINT, ORANGE, plain
 
 MOST_ADDED = 0.5
 """Seconds that our import may add to that of torch."""
+TORCH, ADDED, WHOLE = "import torch, alone", "what the import adds to it", "until the first step is done"
+WHO = ("ours", "transformers")
 IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 OURS = "import minitransformer as library\n"
@@ -69,7 +74,7 @@ class Measurement:
 
     quick: bool = False
     """One turn only, to see that it runs."""
-    turns: int = 7
+    turns: int = 5
     """How often each side is started."""
     folder: Path = FOLDER
     """Where startup.json and startup.png go."""
@@ -112,6 +117,24 @@ def small_model(folder: Path) -> Path:
     return folder
 
 
+def draw(figure: Figure, rows: list[Row]) -> None:
+    """The medians one after the other: both imports, and what is left until the first step is done."""
+    figure.set_size_inches(8, 2.8)
+    axes = figure.add_subplot()
+    median = {(row["seconds"], who): row[who]["median"] for row in rows for who in WHO}
+    torch_alone, added, whole = ([median[what, who] for who in WHO] for what in (TORCH, ADDED, WHOLE))
+    imported = [sum(both) for both in zip(torch_alone, added, strict=True)]
+    step = [until - before for until, before in zip(whole, imported, strict=True)]
+    axes.barh(WHO, torch_alone, color=FAINT, label="import torch")
+    axes.barh(WHO, added, left=torch_alone, color=ORANGE, label="import the library")
+    axes.barh(WHO, step, left=imported, color=BLUE, label="open the model, train one step")
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds from the first import, medians of all turns")
+    plain(axes)
+    axes.grid(visible=False)
+    figure.legend(frameon=False, loc="outside lower left", ncols=3)
+
+
 def measure(measurement: Measurement) -> None:
     """Check, measure in turns, and tell where our import spends its time."""
     results = Results("startup", "From the first import to the first training step")
@@ -130,10 +153,11 @@ def measure(measurement: Measurement) -> None:
     apart = abs(told["ours"][0]["loss"] - told["theirs"][0]["loss"])
     results.check("the losses of the first step", found=apart, allowed=1e-4)
     results.require_checks()
-    imports = {who: [each["library"] for each in told[who][-turns:]] for who in told}
-    alone = [each["torch"] for who in told for each in told[who][-turns:]]
-    results.add(**{"seconds": "import torch, alone", "ours": spread(alone), "transformers": spread(alone)})
-    for what, measured in (("what the import adds to it", imports), ("until the first step is done", steps)):
+    imports, alone = (
+        {who: [each[what] for each in told[who][-turns:]] for who in told} for what in ("library", "torch")
+    )
+    results.add(**{"seconds": TORCH, "ours": spread(alone["ours"]), "transformers": spread(alone["theirs"])})
+    for what, measured in ((ADDED, imports), (WHOLE, steps)):
         results.add(
             **{
                 "seconds": what,
@@ -147,7 +171,7 @@ def measure(measurement: Measurement) -> None:
     results.note(f"Our import adds {added:.2f} s, {verdict} the {MOST_ADDED} s that it may add.")
     longest = ", ".join(f"{name} {1e3 * seconds:.0f} ms" for name, seconds in imported_by()[:8])
     results.note(f"The longest in it, watched by `-X importtime`, which slows it: {longest}.")
-    results.finish(measurement.folder)
+    results.finish(measurement.folder, draw=partial(draw, rows=results.rows))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,17 @@ def test_every_benchmark_of_make_bench_is_there() -> None:
     assert not missing
 
 
+def test_every_benchmark_of_make_bench_has_its_results_on_the_page() -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    assert sorted(found["name"] for found in SECTION.finditer(page)) == sorted(SCRIPTS)
+
+
+def test_a_table_of_its_own_stands_under_its_sentence() -> None:
+    results = Results("name", "title", rows=[{"a": 1}])
+    results.tabulate("What else there is:", [{"b": 2}])
+    assert "\n\nWhat else there is:\n\n| b |\n| --- |\n| 2 |\n\n" in results.page()
+
+
 def test_one_benchmark_that_fails_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import machine
 import pytest
 import torch
 from operations import Work, forward_operations, n_parameters, training_bytes, training_operations
+from results import Results
 from roofline import (
     Floor,
     Measurement,
@@ -130,7 +131,9 @@ def test_the_benchmark_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert "tokens/s at best" in shown
     assert "training step" in shown
-    written = json.loads((tmp_path / "roofline.json").read_text("utf-8"))
-    assert {point["name"] for point in written["points"]} >= {"linear", "attention", "adamw_update", "training step"}
-    assert all(point["seconds"] > 0 for point in written["points"])
+    written = Results.read(tmp_path / "roofline.json")
+    assert {row["kernel"] for row in written.rows} >= {"linear", "attention", "adamw_update", "training step"}
+    assert all(row["fused, ms"]["low"] > 0 for row in written.rows)
+    assert len(written.checks) == 6
+    assert len(written.tables) == 3
     assert (tmp_path / "roofline.png").stat().st_size > 10_000
