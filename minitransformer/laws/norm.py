@@ -163,7 +163,7 @@ def the_gradient_of_layer_norm_is_the_one_derived_by_hand(layer_norm: Function, 
 def in_bfloat16_layer_norm_agrees_with_the_reference(layer_norm: Function, case: VectorsCase) -> None:
     """In bfloat16 layer norm agrees with the reference, relative to the entries before the mean is taken off them.
 
-    Equal entries give the bias exactly, never NaN, and the result is bfloat16 too.
+    Equal entries give the bias, as far as a mean in float32 can tell, never NaN, and the result is bfloat16 too.
 
     Kills: eps in float16, where 1e-12 is 0; a detour through float16, where 100,000 is ∞; a result in float32.
     Hint: Print the type of every step, and eps in that type. Is it still what was asked for?
@@ -171,7 +171,10 @@ def in_bfloat16_layer_norm_agrees_with_the_reference(layer_norm: Function, case:
     actual = layer_norm(case.x, case.gain, case.bias, case.eps)
     assert_same_type(actual, case.x)
     if case.kind == "equal":
-        assert_same(actual, case.bias.expand_as(actual), what="the norm of equal entries")
+        # A mean of equal entries may miss them by its own rounding, which is then divided as they are.
+        missed = case.scale * torch.finfo(torch.float32).eps / torch.finfo(torch.bfloat16).eps
+        scale = float(case.bias.abs().max()) + missed
+        assert_close(actual, case.bias.expand_as(actual), 1, scale, what="the norm of equal entries")
     x, gain, bias = (as_array(tensor) for tensor in (case.x, case.gain, case.bias))
     assert_close(actual, reference.norm.layer_norm(x, gain, bias, case.eps), ROUNDING, case.scale)
 
