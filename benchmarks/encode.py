@@ -114,7 +114,7 @@ def main(comparison: Comparison) -> None:
 
 def compare(results: Results, size: str, comparison: Comparison, text: Text) -> None:
     """Check and measure one size."""
-    rows = text.sentences(N_SENTENCES[size], comparison.length)
+    rows = text.sentences(N_SENTENCES[size], comparison.length, comparison.batch_size)
     arrived = padded_batches(rows, comparison.batch_size, text)
     in_order = padded_batches(sorted(rows, key=len), comparison.batch_size, text)
     encoders = encoders_of(size, comparison.length, text)

@@ -128,12 +128,12 @@ def start_of(size: str, dropout: float, length: int, text: Text) -> Path:
     return folder_of(BertForSequenceClassification(config_of(size, dropout, length, text.tokenizer.pad_token_id)))
 
 
-def labelled(n_sentences: int, length: int, text: Text) -> list[Example]:
+def labelled(n_sentences: int, length: int, batch_size: int, text: Text) -> list[Example]:
     """Sentences with one of two classes, drawn: what is learned makes no difference to the time."""
     classes = np.random.default_rng(0).integers(0, 2, n_sentences)
     return [
         {"input_ids": torch.tensor(row), "labels": torch.tensor(int(number))}
-        for row, number in zip(text.sentences(n_sentences, length), classes, strict=True)
+        for row, number in zip(text.sentences(n_sentences, length, batch_size), classes, strict=True)
     ]
 
 
@@ -144,7 +144,7 @@ def check(results: Results, size: str, comparison: Comparison, text: Text) -> No
     """Whether both sides compute the same: a loss and its gradients, and how the loss falls."""
     start = start_of(size, 0.0, comparison.length, text)
     n_steps = 3 if comparison.quick else CURVE_STEPS
-    examples = labelled(n_steps * CURVE_BATCH, comparison.length, text)
+    examples = labelled(n_steps * CURVE_BATCH, comparison.length, CURVE_BATCH, text)
     loss, gradients = differences_of_a_batch(start, DataCollatorWithPadding(text.tokenizer)(examples[:CURVE_BATCH]))
     results.check(f"{size}: losses of a batch", loss, ROUNDING["loss"])
     results.check(f"{size}: gradients of a batch", gradients, ROUNDING["gradients"])
@@ -173,7 +173,7 @@ def differences_of_a_batch(start: Path, batch: dict[str, Tensor]) -> tuple[float
 
 def measured(size: str, comparison: Comparison, text: Text) -> Row:
     """The row of a size."""
-    examples = labelled(N_SENTENCES[size], comparison.length, text)
+    examples = labelled(N_SENTENCES[size], comparison.length, comparison.batch_size, text)
     lengths = [len(example["input_ids"]) for example in examples]
     seconds = in_turns(
         {name: side.turn for name, side in sides_of(size, examples, comparison, text).items()}, comparison.turns

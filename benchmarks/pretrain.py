@@ -349,7 +349,9 @@ def row_of(timing: Timing) -> Row:
     if "theirs, compiled" in seconds:
         best = min(("theirs", "theirs, compiled"), key=timing.of_a_step)
         row["ours over the best of theirs"] = ratio(seconds[best], seconds["ours"])
-        row["compiling theirs pays after"] = break_even(timing)
+        row["compiling theirs pays after"] = break_even(timing, "theirs")
+    if "ours, compiled" in seconds:
+        row["compiling ours pays after"] = break_even(timing, "ours")
     row["our share of the roofline"] = share_of_roofline(timing, "ours")
     return row
 
@@ -364,10 +366,10 @@ def share_of_roofline(timing: Timing, side: str) -> Measured:
     return spread([least / seconds for seconds in timing.seconds[side]])
 
 
-def break_even(timing: Timing) -> str:
+def break_even(timing: Timing, side: str) -> str:
     """After how many steps a compiled model has won back the time that compiling took."""
-    plain, compiled = timing.of_a_step("theirs"), timing.of_a_step("theirs, compiled")
-    compiling = timing.first_turns["theirs, compiled"] - compiled
+    plain, compiled = timing.of_a_step(side), timing.of_a_step(f"{side}, compiled")
+    compiling = timing.first_turns[f"{side}, compiled"] - compiled
     steps = f"{compiling / (plain - compiled):,.0f} steps" if compiled < plain else "never"
     return f"{steps} ({compiling:.0f} s)"
 
