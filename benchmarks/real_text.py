@@ -64,8 +64,8 @@ class Text:
     def sentences(self, n_sentences: int, max_length: int, batch_size: int) -> list[list[int]]:
         """Sentences in an order that has nothing to do with their length, as [CLS] … [SEP].
 
-        Of the batches into which a thousand sentences can be sorted by length, some are taken, evenly spread. So sorting
-        these few leaves as little padding as sorting a large corpus does.
+        Of the batches into which a thousand sentences can be sorted by length, some are taken, evenly spread. So
+        sorting these few leaves as little padding as sorting a large corpus does.
         """
         drawn = np.random.default_rng(0)
         all_of_them = [sentence for document in self.documents for sentence in document]
