@@ -26,7 +26,7 @@ LARGE = 1e4
 COARSE = (torch.bfloat16,)
 """The type that training computes in where asked to: the range of float32 with eight bits of precision."""
 
-few_examples = settings(max_examples=max(12, settings().max_examples // 10))
+few_examples = settings(max_examples=max(12, settings().max_examples // 20))
 """For laws of whole stacks, whose parts have met the full number of examples before."""
 
 seeds = st.integers(0, 2**32 - 1)
