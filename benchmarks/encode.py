@@ -22,7 +22,7 @@ from results import FOLDER, Results, Row
 from roofline import Work, inference_token_floor, measure_machine
 from torch import Tensor, nn
 from training_speed import folder_of
-from turns import in_turns, rate, ratio, spread
+from turns import in_turns, of_more, rate, ratio, spread
 
 from minitransformer.batches import Batch, DataCollatorWithPadding
 from minitransformer.models.bert import BertModel
@@ -114,16 +114,18 @@ def main(comparison: Comparison) -> None:
 
 def compare(results: Results, size: str, comparison: Comparison, text: Text) -> None:
     """Check and measure one size."""
-    rows = text.sentences(N_SENTENCES[size], comparison.length, comparison.batch_size)
+    rows = text.sentences(N_SENTENCES[size], comparison.length)
+    sorted_rows = text.sorted_sentences(N_SENTENCES[size], comparison.length, comparison.batch_size)
     arrived = padded_batches(rows, comparison.batch_size, text)
-    in_order = padded_batches(sorted(rows, key=len), comparison.batch_size, text)
+    in_order = padded_batches(sorted_rows, comparison.batch_size, text)
     encoders = encoders_of(size, comparison.length, text)
     for name in ("theirs", "torch.nn"):
         gap = max(largest_gap(encoders["ours"], encoders[name], batch) for batch in arrived[:4])
         results.check(f"{size}: hidden states of ours and {name} at real tokens", gap, ROUNDING)
     results.require_checks()
     sides = {name: reading(encoder, arrived) for name, encoder in encoders.items()}
-    sides["theirs, sorted"] = reading(encoders["theirs"], in_order)
+    times = sum(map(len, rows)) / sum(map(len, sorted_rows))
+    sides["theirs, sorted"] = of_more(reading(encoders["theirs"], in_order), times)
     seconds = in_turns(sides, comparison.turns)
     padding = {"padding in arrival order": padding_of(arrived), "padding, sorted": padding_of(in_order)}
     results.add(**row_of(size, rows, padding, seconds, least_seconds(size, arrived, comparison)))

@@ -3,7 +3,7 @@
     python benchmarks/finetune.py
 
 A classifier of sentences learns from verses of the Bible, one pass over them in each turn. In arrival order every batch
-is as wide as its longest sentence. Sorting all sentences by length leaves hardly any padding, and is the best that
+is as wide as its longest sentence. Sorting a thousand sentences by length leaves hardly any padding, and is the best that
 grouping by length could come to; a batch then holds only sentences of one length, which is not what one would choose to
 learn from. Ours reads in arrival order.
 """
@@ -34,7 +34,7 @@ from training_speed import (
     their_side,
     their_trainer,
 )
-from turns import in_turns, rate, ratio, spread
+from turns import in_turns, of_more, rate, ratio, spread
 
 from minitransformer.batches import DataCollatorWithPadding, Example
 from minitransformer.models.bert import BertForSequenceClassification
@@ -128,12 +128,12 @@ def start_of(size: str, dropout: float, length: int, text: Text) -> Path:
     return folder_of(BertForSequenceClassification(config_of(size, dropout, length, text.tokenizer.pad_token_id)))
 
 
-def labelled(n_sentences: int, length: int, batch_size: int, text: Text) -> list[Example]:
+def labelled(rows: Sequence[list[int]]) -> list[Example]:
     """Sentences with one of two classes, drawn: what is learned makes no difference to the time."""
-    classes = np.random.default_rng(0).integers(0, 2, n_sentences)
+    classes = np.random.default_rng(0).integers(0, 2, len(rows))
     return [
         {"input_ids": torch.tensor(row), "labels": torch.tensor(int(number))}
-        for row, number in zip(text.sentences(n_sentences, length, batch_size), classes, strict=True)
+        for row, number in zip(rows, classes, strict=True)
     ]
 
 
@@ -144,7 +144,7 @@ def check(results: Results, size: str, comparison: Comparison, text: Text) -> No
     """Whether both sides compute the same: a loss and its gradients, and how the loss falls."""
     start = start_of(size, 0.0, comparison.length, text)
     n_steps = 3 if comparison.quick else CURVE_STEPS
-    examples = labelled(n_steps * CURVE_BATCH, comparison.length, CURVE_BATCH, text)
+    examples = labelled(text.sentences(n_steps * CURVE_BATCH, comparison.length))
     loss, gradients = differences_of_a_batch(start, DataCollatorWithPadding(text.tokenizer)(examples[:CURVE_BATCH]))
     results.check(f"{size}: losses of a batch", loss, ROUNDING["loss"])
     results.check(f"{size}: gradients of a batch", gradients, ROUNDING["gradients"])
@@ -173,20 +173,19 @@ def differences_of_a_batch(start: Path, batch: dict[str, Tensor]) -> tuple[float
 
 def measured(size: str, comparison: Comparison, text: Text) -> Row:
     """The row of a size."""
-    examples = labelled(N_SENTENCES[size], comparison.length, comparison.batch_size, text)
-    lengths = [len(example["input_ids"]) for example in examples]
-    seconds = in_turns(
-        {name: side.turn for name, side in sides_of(size, examples, comparison, text).items()}, comparison.turns
-    )
-    n_steps = len(examples) // comparison.batch_size
+    arrived = text.sentences(N_SENTENCES[size], comparison.length)
+    in_order = text.sorted_sentences(N_SENTENCES[size], comparison.length, comparison.batch_size)
+    lengths, lengths_in_order = [len(row) for row in arrived], [len(row) for row in in_order]
+    sides = sides_of(size, labelled(arrived), labelled(in_order), comparison, text)
+    turns = {name: side.turn for name, side in sides.items()}
+    turns["theirs, sorted"] = of_more(turns["theirs, sorted"], sum(lengths) / sum(lengths_in_order))
+    seconds = in_turns(turns, comparison.turns)
+    n_steps = len(arrived) // comparison.batch_size
     batches = batches_of(lengths, n_steps, comparison.batch_size)
-    in_order = sorted(lengths)
-    by_length = [
-        in_order[first : first + comparison.batch_size] for first in range(0, len(lengths), comparison.batch_size)
-    ]
+    by_length = [lengths_in_order[step * comparison.batch_size :][: comparison.batch_size] for step in range(n_steps)]
     least = least_seconds(size, lengths, n_steps, comparison)
     return {
-        "case": f"{size}, {len(examples)} sentences",
+        "case": f"{size}, {len(arrived)} sentences",
         "padding in arrival order": padding_of(batches),
         "padding, sorted": padding_of(by_length),
         **{f"{name}, tokens/s": rate(sum(lengths), of_side) for name, of_side in seconds.items()},
@@ -215,18 +214,24 @@ def least_seconds(size: str, lengths: Sequence[int], n_steps: int, comparison: C
     return sum(floor * sum(batch) for floor, batch in zip(floors, batches, strict=True))
 
 
-def sides_of(size: str, examples: Sequence[Example], comparison: Comparison, text: Text) -> dict[str, Side]:
+def sides_of(
+    size: str, arrived: Sequence[Example], in_order: Sequence[Example], comparison: Comparison, text: Text
+) -> dict[str, Side]:
     """Whoever trains, all from the same weights, one pass a turn."""
     start = start_of(size, comparison.dropout, comparison.length, text)
-    steps = (len(examples) // comparison.batch_size, comparison.batch_size)
-    lists = [{name: column.tolist() for name, column in example.items()} for example in examples]
-    theirs = (lists, transformers.DataCollatorWithPadding(text.their_tokenizer), *steps)
-    ours = (examples, DataCollatorWithPadding(text.tokenizer), *steps)
+    steps = (len(arrived) // comparison.batch_size, comparison.batch_size)
+    pad = transformers.DataCollatorWithPadding(text.their_tokenizer)
+    by_length = {"kind": TheirTrainerSorted, "use_cpu": True}
     return {
-        "theirs": their_side(opened_by_them(start), *theirs, use_cpu=True),
-        "theirs, sorted": their_side(opened_by_them(start), *theirs, kind=TheirTrainerSorted, use_cpu=True),
-        "ours": our_side(opened_by_us(start), *ours, use_cpu=True),
+        "theirs": their_side(opened_by_them(start), in_lists(arrived), pad, *steps, use_cpu=True),
+        "theirs, sorted": their_side(opened_by_them(start), in_lists(in_order), pad, *steps, **by_length),
+        "ours": our_side(opened_by_us(start), arrived, DataCollatorWithPadding(text.tokenizer), *steps, use_cpu=True),
     }
+
+
+def in_lists(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """The same as lists, which their collator need not convert."""
+    return [{name: column.tolist() for name, column in example.items()} for example in examples]
 
 
 def opened_by_us(start: Path) -> BertForSequenceClassification:

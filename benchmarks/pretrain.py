@@ -48,9 +48,9 @@ SIZES = {"mini": (256, 4, 4), "small": (512, 4, 8), "base": (768, 12, 12), "tiny
 """Width, blocks and heads; the feed-forward network is four times as wide."""
 ROUNDING = {"loss": 1e-6, "gradients": 1e-5, "curve": 2e-3}
 """What float32 leaves of equality, relative to the loss and to the longest gradient; and after some updates."""
-BATCH_SIZES = {"mini": 32, "small": 16, "base": 32, "tiny": 2}
+BATCH_SIZES = {"mini": 32, "small": 32, "base": 32, "tiny": 2}
 """Pairs of an update, unless told."""
-CURVE_STEPS, CURVE_BATCH = 30, 2
+CURVE_STEPS, CURVE_BATCH = 16, 2
 NOISE = 4.0
 """Standard errors by which two means of drawn losses may differ."""
 

@@ -24,7 +24,7 @@ FOLDER = Path("runs/bench/text")
 VOCABULARY = 30_522
 """That of BERT, and of all models here; a tokenizer trained on one book knows fewer words."""
 POOL = 1024
-"""Sentences among which those of a benchmark are chosen."""
+"""Sentences that are sorted to choose some."""
 VERSE_WORDS = {"mean of the logarithm": 3.14, "deviation": 0.45}
 """The words of a verse: their logarithm is about normal."""
 
@@ -61,22 +61,23 @@ class Text:
         chosen = np.random.default_rng(0).permutation(len(pairs))
         return [pairs[int(chosen[number % len(pairs)])] for number in range(n_pairs)]
 
-    def sentences(self, n_sentences: int, max_length: int, batch_size: int) -> list[list[int]]:
-        """Sentences in an order that has nothing to do with their length, as [CLS] … [SEP].
-
-        Of the batches into which a thousand sentences can be sorted by length, some are taken, evenly spread. So
-        sorting these few leaves as little padding as sorting a large corpus does.
-        """
-        drawn = np.random.default_rng(0)
+    def sentences(self, n_sentences: int, max_length: int) -> list[list[int]]:
+        """Sentences in an order that has nothing to do with their length, as [CLS] … [SEP]."""
         all_of_them = [sentence for document in self.documents for sentence in document]
-        pool = [all_of_them[number] for number in drawn.permutation(len(all_of_them))[:POOL]]
+        chosen = np.random.default_rng(0).permutation(len(all_of_them))[:n_sentences]
+        rows = self.tokenizer.encode_sentences([all_of_them[number] for number in chosen])
         first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        rows = [[first, *row[: max_length - 2], last] for row in self.tokenizer.encode_sentences(pool)]
-        by_length = np.argsort([len(row) for row in rows], kind="stable")
+        return [[first, *row[: max_length - 2], last] for row in rows]
+
+    def sorted_sentences(self, n_sentences: int, max_length: int, batch_size: int) -> list[list[int]]:
+        """Of the batches into which a thousand sentences can be sorted by length some, evenly spread over them.
+
+        Sorting so few sentences alone would leave more padding than sorting a large corpus does.
+        """
+        rows = sorted(self.sentences(POOL, max_length), key=len)
         n_batches, n_chosen = len(rows) // batch_size, n_sentences // batch_size
-        batches = by_length[: n_batches * batch_size].reshape(n_batches, batch_size)
-        chosen = batches[((np.arange(n_chosen) + 0.5) * n_batches / n_chosen).astype(int)].flatten()
-        return [rows[number] for number in drawn.permutation(chosen)]
+        firsts = batch_size * ((np.arange(n_chosen) + 0.5) * n_batches / n_chosen).astype(int)
+        return [row for first in firsts for row in rows[first : first + batch_size]]
 
 
 def real_text(folder: Path = FOLDER, quick: bool = False) -> Text:

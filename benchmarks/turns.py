@@ -39,6 +39,15 @@ def seconds_of(side: Side) -> float:
     return time.perf_counter() - started if own is None else own
 
 
+def of_more(side: Side, times: float) -> Side:
+    """A side of which a turn counts as so many, because the others do so much more in theirs.
+
+    >>> of_more(lambda: 2.5, 2)()
+    5.0
+    """
+    return lambda: times * seconds_of(side)
+
+
 def spread(values: Sequence[float]) -> Measured:
     """What is kept of several turns.
 
