@@ -3,9 +3,9 @@
     python benchmarks/finetune.py
 
 A classifier of sentences learns from verses of the Bible, one pass over them in each turn. In arrival order every batch
-is as wide as its longest sentence. Sorting a thousand sentences by length leaves hardly any padding, and is the best that
-grouping by length could come to; a batch then holds only sentences of one length, which is not what one would choose to
-learn from. Ours reads in arrival order.
+is as wide as its longest sentence. Sorting a thousand sentences by length leaves hardly any padding, and is the best
+that grouping by length could come to; a batch then holds only sentences of one length, which is not what one would
+choose to learn from. Ours reads in arrival order.
 """
 
 from collections.abc import Sequence
