@@ -15,7 +15,7 @@ help:
 	@echo "make docs       write the generated pages anew: docs/equations.md, docs/laws.md"
 	@echo "make notebooks  run the notebooks and write their .ipynb files"
 	@echo "make zoo        hold every classic mistake against every law, and write docs/zoo.md"
-	@echo "make bench      measure all that is said to be fast, side by side with others, in about 14 minutes"
+	@echo "make bench      measure all that is said to be fast, side by side with others, in about 15 minutes"
 	@echo "make clean      remove .venv and the caches"
 
 demo: .venv/runtime.stamp

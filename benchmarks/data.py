@@ -60,7 +60,7 @@ class Measurement:
 
     megabytes: int = 2000
     """Of tokens, two bytes each."""
-    seconds: float = 10.0
+    seconds: float = 5.0
     """Of reading, for memory."""
     turns: int = 5
     """How often each side reads, for a second or longer, and how often else is measured what takes no memory."""

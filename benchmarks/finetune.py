@@ -42,7 +42,7 @@ from minitransformer.models.bert_config import BertConfig
 
 SIZES = {"mini": (256, 4, 4), "minilm": (384, 6, 12), "tiny": (32, 2, 2)}
 """Width, blocks and heads; the feed-forward network is four times as wide."""
-N_SENTENCES = {"mini": 256, "minilm": 160, "tiny": 8}
+N_SENTENCES = {"mini": 192, "minilm": 128, "tiny": 8}
 ROUNDING = {"loss": 1e-6, "gradients": 1e-5, "curve": 2e-3}
 """What float32 leaves of equality, relative to the loss and to the longest gradient; and after some updates."""
 CURVE_STEPS, CURVE_BATCH = 12, 4

@@ -147,7 +147,7 @@ class Case:
     def batch_size(self) -> int:
         """Pairs of an update; few, where a processor has to imitate the type."""
         asked = self.comparison.batch_size or BATCH_SIZES[self.size]
-        return max(2, asked // 16) if self.is_imitated else asked
+        return max(1, asked // 32) if self.is_imitated else asked
 
     @property
     def length(self) -> int:
