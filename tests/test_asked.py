@@ -7,6 +7,7 @@ import torch
 from bert_twins import batch_for, labels_for, ours
 from torch import Tensor, nn
 
+from minitransformer.errors import InputError
 from minitransformer.laws.tolerances import STACK, assert_close
 from minitransformer.rows import Rows
 
@@ -88,3 +89,9 @@ def test_a_gpu_is_not_waited_for_in_a_step(name: str) -> None:
         torch.stack([part.mean for part in model.training_losses(**there, asked=asked).values()]).sum().backward()
     finally:
         torch.cuda.set_sync_debug_mode(before)
+
+
+@pytest.mark.parametrize("name", ["BertForMultipleChoice", "BertForQuestionAnswering"])
+def test_a_batch_without_tokens_is_refused_in_training_as_in_a_call(name: str) -> None:
+    with pytest.raises(InputError, match="give either input_ids or inputs_embeds"):
+        ours(name).training_losses(**labels_for(name))

@@ -270,8 +270,7 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         self, start_positions: Int[Tensor, "B ..."], end_positions: Int[Tensor, "B ..."], **inputs: Any
     ) -> dict[str, int]:
         """How many starts and ends lie within the text."""
-        read = next(inputs[name] for name in ("input_ids", "inputs_embeds") if inputs.get(name) is not None)
-        return counted_positions(start_positions, end_positions, read.shape[1])
+        return counted_positions(start_positions, end_positions, what_is_read(**inputs).shape[1])
 
 
 def counted_positions(start: Int[Tensor, "B ..."], end: Int[Tensor, "B ..."], length: int) -> dict[str, int]:
@@ -316,11 +315,9 @@ class BertForMultipleChoice(BertPreTrainedModel):
     ) -> MultipleChoiceModelOutput:
         """Score each choice; all choices of all examples are read as one batch."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        given = next((tensor for tensor in inputs if tensor is not None), None)
-        if given is None:
-            raise InputError("give either input_ids or inputs_embeds")
+        n_choices = what_is_read(input_ids, inputs_embeds).shape[1]
         read = self.bert(*(None if tensor is None else tensor.flatten(0, 1) for tensor in inputs), **outputs)
-        logits = rearrange(self.classifier(read.pooler_output), "(B C) 1 -> B C", C=given.shape[1])
+        logits = rearrange(self.classifier(read.pooler_output), "(B C) 1 -> B C", C=n_choices)
         loss = None if labels is None else cross_entropy(logits, labels)
         return MultipleChoiceModelOutput(loss, logits, read.hidden_states, read.attentions)
 
@@ -339,14 +336,27 @@ class BertForMultipleChoice(BertPreTrainedModel):
         self, labels: Int[Tensor, " B"], attention_mask: Num[Tensor, "B C L"] | None = None, **inputs: Any
     ) -> Asked:
         """What `training_losses` is to answer: one score for each choice."""
-        read = inputs["input_ids"] if inputs.get("input_ids") is not None else inputs["inputs_embeds"]
-        n_rows = read.shape[0] * read.shape[1]
+        n_examples, n_choices = what_is_read(**inputs).shape[:2]
         flat = None if attention_mask is None else attention_mask.flatten(0, 1)
-        return Asked.of_rows(n_rows, labels.device, flat, self.training_counts(labels))
+        return Asked.of_rows(n_examples * n_choices, labels.device, flat, self.training_counts(labels))
 
     def training_counts(self, labels: Int[Tensor, " B"], **_: Any) -> dict[str, int]:
         """How many examples the loss is over."""
         return {"loss": count_of(labels)}
+
+
+def what_is_read(input_ids: Tensor | None = None, inputs_embeds: Tensor | None = None, **_: Any) -> Tensor:
+    """The tokens, as ids or as vectors, whichever was given.
+
+    >>> what_is_read()
+    Traceback (most recent call last):
+        ...
+    minitransformer.errors.InputError: give either input_ids or inputs_embeds
+    """
+    read = input_ids if input_ids is not None else inputs_embeds
+    if read is None:
+        raise InputError("give either input_ids or inputs_embeds")
+    return read
 
 
 def classification_head(config: BertConfig, n_classes: int) -> ClassificationHead:
