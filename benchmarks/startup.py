@@ -138,6 +138,25 @@ def draw(figure: Figure, rows: list[Row]) -> None:
 def measure(measurement: Measurement) -> None:
     """Check, measure in turns, and tell where our import spends its time."""
     results = Results("startup", "From the first import to the first training step")
+    told, steps = started_in_turns(1 if measurement.quick else measurement.turns, warmups=0 if measurement.quick else 1)
+    apart = abs(told["ours"][0]["loss"] - told["theirs"][0]["loss"])
+    results.check("the losses of the first step", found=apart, allowed=1e-4)
+    results.require_checks()
+    n_turns = len(steps["ours"])
+    imports, alone = (
+        {who: [each[what] for each in told[who][-n_turns:]] for who in told} for what in ("library", "torch")
+    )
+    results.add(**{"seconds": TORCH, "ours": spread(alone["ours"]), "transformers": spread(alone["theirs"])})
+    for what, measured in ((ADDED, imports), (WHOLE, steps)):
+        both = {"ours": spread(measured["ours"]), "transformers": spread(measured["theirs"])}
+        over = {"transformers over ours": ratio(measured["theirs"], measured["ours"])}
+        results.add(**{"seconds": what, **both, **over})
+    tell_of_our_import(results, spread(imports["ours"])["median"])
+    results.finish(measurement.folder, draw=partial(draw, rows=results.rows))
+
+
+def started_in_turns(turns: int, warmups: int) -> tuple[dict[str, list[dict[str, float]]], dict[str, list[float]]]:
+    """What each new process of both sides told, the warm-ups too, and the seconds to its first step without them."""
     told: dict[str, list[dict[str, float]]] = {"theirs": [], "ours": []}
     with tempfile.TemporaryDirectory() as name:
         model = small_model(Path(name) / "model")
@@ -147,31 +166,16 @@ def measure(measurement: Measurement) -> None:
             told[who].append(json.loads(run(program).stdout.splitlines()[-1]))
             return told[who][-1]["step"]
 
-        turns = 1 if measurement.quick else measurement.turns
         sides = {"theirs": lambda: side("theirs", THEIRS), "ours": lambda: side("ours", OURS)}
-        steps = in_turns(sides, turns=turns, warmups=0 if measurement.quick else 1)
-    apart = abs(told["ours"][0]["loss"] - told["theirs"][0]["loss"])
-    results.check("the losses of the first step", found=apart, allowed=1e-4)
-    results.require_checks()
-    imports, alone = (
-        {who: [each[what] for each in told[who][-turns:]] for who in told} for what in ("library", "torch")
-    )
-    results.add(**{"seconds": TORCH, "ours": spread(alone["ours"]), "transformers": spread(alone["theirs"])})
-    for what, measured in ((ADDED, imports), (WHOLE, steps)):
-        results.add(
-            **{
-                "seconds": what,
-                "ours": spread(measured["ours"]),
-                "transformers": spread(measured["theirs"]),
-                "transformers over ours": ratio(measured["theirs"], measured["ours"]),
-            }
-        )
-    added = spread(imports["ours"])["median"]
+        return told, in_turns(sides, turns=turns, warmups=warmups)
+
+
+def tell_of_our_import(results: Results, added: float) -> None:
+    """What it adds, whether it may, and what in it takes longest."""
     verdict = "within" if added <= MOST_ADDED else "ABOVE"
     results.note(f"Our import adds {added:.2f} s, {verdict} the {MOST_ADDED} s that it may add.")
     longest = ", ".join(f"{name} {1e3 * seconds:.0f} ms" for name, seconds in imported_by()[:8])
     results.note(f"The longest in it, watched by `-X importtime`, which slows it: {longest}.")
-    results.finish(measurement.folder, draw=partial(draw, rows=results.rows))
 
 
 if __name__ == "__main__":
